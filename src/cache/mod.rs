@@ -1,0 +1,389 @@
+//! The cache engine: what a [`Cache`] shares, and the layer that answers from it.
+//!
+//! A [`Cache`] is the shared state: a store, the fetches under way, and the bounds on both. It is
+//! made once and cloned; every layer over one `Cache` is one engine. A [`CacheLayer`] answers GET and
+//! HEAD by RFC 9111 and fetches what it has not, once for all who ask at the same time.
+//!
+//! Use it in front of whatever is slower than memory: a service of your own, a client, a proxied
+//! origin. Do not use it for answers that nobody asks for twice, or where the origin cannot say how
+//! long they are good for and you cannot either ([`FixedTtl`](crate::FixedTtl) if you can).
+//!
+//! ```
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Empty, Full};
+//! use bytes::Bytes;
+//! use seawall::{BoxError, CacheLayer, store::Memory};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+//! let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+//!     let answer = Response::builder().header("cache-control", "max-age=60");
+//!     Ok::<_, BoxError>(answer.body(Full::from("made once"))?)
+//! });
+//! let service = ServiceBuilder::new().layer(CacheLayer::new(Memory::default())).service(origin);
+//!
+//! for expected in ["seawall; fwd=uri-miss; fwd-status=200; stored", "seawall; hit"] {
+//!     let request = Request::get("http://example.com/").body(Empty::new())?;
+//!     let response = service.clone().oneshot(request).await?;
+//!     assert_eq!(response.headers()["cache-status"], expected);
+//!     assert_eq!(response.into_body().collect().await?.to_bytes(), "made once");
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Errors
+//! Those of the inner service, as a [`SharedError`](crate::SharedError);
+//! [`FetchError`](crate::FetchError) where a fetch ended without one;
+//! [`Rejected`](crate::Rejected) for `only-if-cached` with nothing stored. A store's errors are never
+//! a caller's.
+//!
+//! # Panics
+//! Outside of a tokio runtime, on the first miss. A panic of the inner service fails those who wait
+//! for that fetch and no one else.
+//!
+//! # Cancellation
+//! A fetch belongs to no caller: dropping a response, even the first, leaves the others unharmed. A
+//! fetch whose last caller leaves goes on within a budget, and is cancelled beyond it.
+
+pub(crate) mod body;
+pub(crate) mod engine;
+mod fetch;
+pub(crate) mod request_key;
+pub(crate) mod service;
+mod tasks;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tower_layer::Layer;
+
+pub use self::{
+    body::Body,
+    request_key::{NoKey, RequestKey, UriKey},
+    service::{CacheService, ResponseFuture},
+    tasks::Drained,
+};
+use self::{engine::Engine, tasks::Tasks};
+use crate::{
+    coalesce::{
+        budget::{Budget, Budgets},
+        flights::Flights,
+        remembered::Remembered,
+        share::Place,
+    },
+    observe::{Listener, Observer},
+    policy::Policy,
+    rfc9111::profile::Profile,
+    store::{AnyStore, Head, Key, Nothing, Store},
+};
+
+/// What layers and handles share: a store, the fetches under way, and the bounds on both.
+///
+/// Cloning is cheap, and a clone is the same cache. Make it once: layers over two caches know nothing
+/// of each other's entries and fetches.
+///
+/// ```
+/// use seawall::{Cache, CacheLayer, store::Memory};
+///
+/// let cache = Cache::builder(Memory::bytes(256 << 20)).max_body(4 << 20).build();
+/// let layer = CacheLayer::new(cache.clone());
+/// assert_eq!(cache.figures().flights, 0);
+/// # let _ = layer;
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    /// Tells this cache's flight table from others.
+    pub(crate) id: u64,
+    pub(crate) store: AnyStore,
+    pub(crate) flights: Arc<Flights<Key, Arc<Head>>>,
+    pub(crate) budgets: Arc<Budgets>,
+    pub(crate) remembered: Remembered,
+    pub(crate) limits: Limits,
+    pub(crate) listener: Listener,
+    pub(crate) tasks: Tasks,
+}
+
+/// The bounds of a cache that its builder sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_body: usize,
+    pub(crate) fill_budget: usize,
+    pub(crate) flights: usize,
+    pub(crate) followers_a_flight: usize,
+    pub(crate) followers: usize,
+    pub(crate) orphans: usize,
+    pub(crate) fetch_deadline: Duration,
+    pub(crate) stalled_after: Duration,
+    pub(crate) remember_for: Duration,
+    pub(crate) remembered: usize,
+    pub(crate) variants: usize,
+    pub(crate) put_deadline: Duration,
+    pub(crate) get_deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body: 1 << 20,
+            fill_budget: 64 << 20,
+            flights: 32_768,
+            followers_a_flight: 16_384,
+            followers: 65_536,
+            orphans: 64,
+            fetch_deadline: Duration::from_secs(30),
+            stalled_after: Duration::from_secs(10),
+            remember_for: Duration::from_secs(120),
+            remembered: 65_536,
+            variants: 32,
+            put_deadline: Duration::from_millis(250),
+            get_deadline: Duration::from_millis(50),
+        }
+    }
+}
+
+/// What a cache holds and does at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Records in the store, as far as they are at hand.
+    pub records: u64,
+    /// Their weight in bytes.
+    pub bytes: u64,
+    /// Fetches under way that others may join.
+    pub flights: usize,
+    /// Callers that wait for another caller's fetch, or read along with it.
+    pub followers: usize,
+    /// Fetches that go on without a caller.
+    pub orphans: usize,
+    /// Bytes of bodies that are recorded and not stored yet.
+    pub filling: usize,
+    /// Keys remembered as uncacheable or outgrown.
+    pub remembered: usize,
+}
+
+impl Cache {
+    /// A cache over `store`, with every bound at its default.
+    pub fn new(store: impl Store) -> Self {
+        Self::builder(store).build()
+    }
+
+    /// A cache over `store`, with bounds of your own.
+    pub fn builder(store: impl Store) -> CacheBuilder {
+        CacheBuilder {
+            store: AnyStore::new(store),
+            limits: Limits::default(),
+            listener: Listener::default(),
+        }
+    }
+
+    /// A cache that keeps nothing: its flights are all that it is for.
+    pub(crate) fn nothing() -> Self {
+        Self::new(Nothing)
+    }
+
+    /// What it holds and does at this moment.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.shared;
+        let held = shared.store.figures();
+        Figures {
+            records: held.records,
+            bytes: held.bytes,
+            flights: shared.flights.len(),
+            followers: shared.budgets.followers.used(),
+            orphans: shared.budgets.orphans.used(),
+            filling: shared.budgets.fill.used(),
+            remembered: shared.remembered.len(),
+        }
+    }
+
+    /// Starts no more fetches, waits for those under way, and aborts what is left at the deadline.
+    ///
+    /// From now on a miss goes straight to the inner service, and hits go on. Call it when the
+    /// server has stopped accepting.
+    ///
+    /// # Cancellation
+    /// Dropping the future aborts what it waits for.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        self.shared.tasks.drain(deadline).await
+    }
+}
+
+/// A bare store makes a cache of its own.
+impl<S: Store> From<S> for Cache {
+    fn from(store: S) -> Self {
+        Self::new(store)
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("store", &self.shared.store)
+            .field("limits", &self.shared.limits)
+            .field("figures", &self.figures())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets the bounds of a [`Cache`] before it is made.
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes nothing until `build` is called"]
+pub struct CacheBuilder {
+    store: AnyStore,
+    limits: Limits,
+    listener: Listener,
+}
+
+impl CacheBuilder {
+    /// The largest body that is kept, in bytes; 1 MiB unless set. A larger one is streamed to its
+    /// caller, and its key is remembered as outgrown for a while.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.limits.max_body = bytes;
+        self
+    }
+
+    /// How many bytes of bodies may be recorded and not stored yet, in the whole cache; 64 MiB
+    /// unless set. Beyond it bodies are streamed to their callers and not kept.
+    pub fn fill_budget(mut self, bytes: usize) -> Self {
+        self.limits.fill_budget = bytes;
+        self
+    }
+
+    /// How many fetches others may join at once; 32,768 unless set. Beyond it calls go to the inner
+    /// service uncoalesced.
+    pub fn flights(mut self, flights: usize) -> Self {
+        self.limits.flights = flights;
+        self
+    }
+
+    /// How many callers may wait for one fetch, and for all; 16,384 and 65,536 unless set. Beyond it
+    /// calls go to the inner service uncoalesced.
+    pub fn followers(mut self, a_flight: usize, in_all: usize) -> Self {
+        self.limits.followers_a_flight = a_flight;
+        self.limits.followers = in_all;
+        self
+    }
+
+    /// How many fetches may go on when their last caller has left; 64 unless set. Beyond it they are
+    /// cancelled.
+    pub fn orphans(mut self, orphans: usize) -> Self {
+        self.limits.orphans = orphans;
+        self
+    }
+
+    /// How long a fetch may take, 30 s unless set: until then the head must be there, or the call
+    /// fails; a body that is still under way is left to its caller and not kept.
+    pub fn fetch_deadline(mut self, deadline: Duration) -> Self {
+        self.limits.fetch_deadline = deadline;
+        self
+    }
+
+    /// After how long without a head or a frame a newcomer starts a second fetch; 10 s unless set.
+    /// There is never a third.
+    pub fn stalled_after(mut self, after: Duration) -> Self {
+        self.limits.stalled_after = after;
+        self
+    }
+
+    /// How long a key is remembered as uncacheable or outgrown, 120 s unless set: its callers are not
+    /// coalesced meanwhile. A storable answer ends it at once.
+    pub fn remember_for(mut self, time: Duration) -> Self {
+        self.limits.remember_for = time;
+        self
+    }
+
+    /// How many variants (RFC 9111 §4.1) of one key are kept; 32 unless set, at least 1. The oldest
+    /// makes room.
+    pub fn variants(mut self, variants: usize) -> Self {
+        self.limits.variants = variants.max(1);
+        self
+    }
+
+    /// Who is told of what happens; nobody unless set.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.listener = Listener::new(observer);
+        self
+    }
+
+    /// Makes the cache.
+    pub fn build(self) -> Cache {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let limits = self.limits;
+        let budgets = Arc::new(Budgets {
+            fill: Budget::new(limits.fill_budget),
+            orphans: Budget::new(limits.orphans),
+            followers: Budget::new(limits.followers),
+            followers_a_flight: limits.followers_a_flight,
+        });
+        let flights = Flights::new(limits.flights, limits.stalled_after, Arc::clone(&budgets));
+        let shared = Shared {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            store: self.store,
+            flights,
+            budgets,
+            remembered: Remembered::new(limits.remembered, limits.remember_for),
+            limits,
+            listener: self.listener,
+            tasks: Tasks::default(),
+        };
+        Cache { shared: Arc::new(shared) }
+    }
+}
+
+/// Answers GET and HEAD from a [`Cache`] by RFC 9111, and fetches once what it has not.
+///
+/// Its defaults are those of [`Profile::safe`]. See the [module](self) for the contract.
+#[derive(Clone, Debug)]
+pub struct CacheLayer<K = UriKey> {
+    engine: Engine<K>,
+}
+
+impl CacheLayer {
+    /// A layer over `cache`, or over a store that gets a cache of its own.
+    pub fn new(cache: impl Into<Cache>) -> Self {
+        Self { engine: Engine::new(cache.into(), Place::Cache, Arc::new(Profile::safe())) }
+    }
+}
+
+impl<K> CacheLayer<K> {
+    /// What is kept and reused; [`Profile::safe`] unless set.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Policy) -> Self {
+        self.engine.policy = Arc::new(policy);
+        self
+    }
+
+    /// What tells requests apart; [`UriKey`] unless set.
+    pub fn key<L>(self, key: L) -> CacheLayer<L> {
+        CacheLayer { engine: self.engine.keyed(key) }
+    }
+
+    /// Whether an HTTP/1 answer is kept that has neither `Content-Length` nor `Transfer-Encoding`
+    /// nor a body of known size; `false` unless set.
+    ///
+    /// From the network such a body ends with its connection, and a cut connection looks like its
+    /// end. Set it where the inner service is in this process, and its bodies end when they end.
+    #[must_use]
+    pub fn store_unframed(mut self, store: bool) -> Self {
+        self.engine.store_unframed = store;
+        self
+    }
+}
+
+impl<S, K: Clone> Layer<S> for CacheLayer<K> {
+    type Service = CacheService<S, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CacheService::new(inner, self.engine.clone())
+    }
+}

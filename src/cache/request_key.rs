@@ -1,0 +1,247 @@
+//! What tells requests apart.
+
+use std::fmt;
+
+use http::{
+    HeaderName, Request, Uri,
+    header::{self, HOST},
+};
+use http_body::Body;
+
+use crate::store::KeyWriter;
+
+/// The request has no key: it passes to the inner service, and nothing of it is kept or shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoKey;
+
+impl fmt::Display for NoKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request has no key")
+    }
+}
+
+impl std::error::Error for NoKey {}
+
+/// Writes the key of a request: two requests with one key get one answer.
+///
+/// [`UriKey`] is the default. A closure is a key, too:
+///
+/// ```
+/// use seawall::{CacheLayer, NoKey, store::{KeyWriter, Memory}};
+///
+/// let by_path = |request: &http::Request<()>, key: &mut KeyWriter| {
+///     key.part(request.uri().path().as_bytes());
+///     Ok::<_, NoKey>(())
+/// };
+/// let layer = CacheLayer::new(Memory::default()).key(by_path);
+/// # let _ = layer;
+/// ```
+///
+/// # Panics
+/// A key that panics fails its own call, before anything was shared.
+pub trait RequestKey<B>: Clone + Send + Sync + 'static {
+    /// Writes the parts that identify the answer.
+    ///
+    /// # Errors
+    /// [`NoKey`] lets the request pass.
+    fn write(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey>;
+
+    /// Whether the key tells callers with different credentials apart.
+    fn has_credentials(&self) -> bool {
+        false
+    }
+
+    /// A second body for the same request, where one is needed. The default has none.
+    fn again(&self, body: &B) -> Option<B> {
+        let _ = body;
+        None
+    }
+}
+
+impl<F, B> RequestKey<B> for F
+where
+    F: Fn(&Request<B>, &mut KeyWriter) -> Result<(), NoKey> + Clone + Send + Sync + 'static,
+{
+    fn write(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        self(request, key)
+    }
+}
+
+/// The key of RFC 9111 §2: scheme, authority, path and query, and any fields that you add.
+///
+/// The authority comes from the URI or from `Host`; a request that has neither, or two that
+/// disagree, has no key. Letter case and a default port make no difference in the authority. Path
+/// and query are opaque: nothing is decoded, sorted or dropped. Targets other than a path, user
+/// information and requests with a body have no key.
+///
+/// ```
+/// use seawall::{CacheLayer, UriKey, store::Memory};
+///
+/// // One answer per tenant.
+/// let key = UriKey::new().field(http::HeaderName::from_static("x-tenant"));
+/// let layer = CacheLayer::new(Memory::default()).key(key);
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct UriKey {
+    fields: Vec<HeaderName>,
+}
+
+impl UriKey {
+    /// The key without additional fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a request field: requests that differ in it get different answers.
+    #[must_use]
+    pub fn field(mut self, name: HeaderName) -> Self {
+        if !self.fields.contains(&name) {
+            self.fields.push(name);
+        }
+        self
+    }
+}
+
+impl<B: Body> RequestKey<B> for UriKey {
+    fn write(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        if !request.body().is_end_stream() {
+            return Err(NoKey);
+        }
+        let uri = request.uri();
+        if !uri.path().starts_with('/') {
+            return Err(NoKey);
+        }
+        key.optional(uri.scheme().map(|scheme| scheme.as_str().as_bytes()));
+        key.part_ignoring_case(authority(request)?);
+        key.part(uri.path().as_bytes());
+        key.optional(uri.query().map(str::as_bytes));
+        for name in &self.fields {
+            for value in request.headers().get_all(name) {
+                key.part(value.as_bytes());
+            }
+            key.absent();
+        }
+        Ok(())
+    }
+
+    fn has_credentials(&self) -> bool {
+        self.fields.contains(&header::AUTHORIZATION) && self.fields.contains(&header::COOKIE)
+    }
+}
+
+/// The one authority that the request is for, without a default port.
+fn authority<B>(request: &Request<B>) -> Result<&[u8], NoKey> {
+    let uri = request.uri();
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(NoKey),
+        (host, None) => host.map(|host| without_default_port(host.as_bytes(), uri)),
+    };
+    let named = uri.authority().map(|named| without_default_port(named.as_str().as_bytes(), uri));
+    let authority = match (named, host) {
+        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => return Err(NoKey),
+        (Some(authority), _) | (None, Some(authority)) => authority,
+        (None, None) => return Err(NoKey),
+    };
+    // User information is not part of an authority that anyone is asked at (RFC 9110 §4.2.4).
+    if authority.is_empty() || authority.contains(&b'@') {
+        return Err(NoKey);
+    }
+    Ok(authority)
+}
+
+fn without_default_port<'a>(authority: &'a [u8], uri: &Uri) -> &'a [u8] {
+    let default: &[u8] = match uri.scheme_str() {
+        Some("http") => b":80",
+        Some("https") => b":443",
+        _ => return authority,
+    };
+    authority.strip_suffix(default).unwrap_or(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Empty, Full};
+
+    use super::*;
+
+    type Nothing = Empty<bytes::Bytes>;
+
+    fn key(request: &Request<Nothing>) -> Option<Vec<u8>> {
+        let mut key = KeyWriter::new();
+        UriKey::new().write(request, &mut key).ok()?;
+        Some(key.as_bytes().to_vec())
+    }
+
+    fn get(uri: &str, host: Option<&str>) -> Request<Nothing> {
+        let mut request = Request::new(Nothing::new());
+        *request.uri_mut() = uri.parse().expect("a uri");
+        if let Some(host) = host {
+            request.headers_mut().insert(HOST, host.parse().expect("a value"));
+        }
+        request
+    }
+
+    #[test]
+    fn an_authority_is_the_same_in_any_letter_case_and_with_its_default_port() {
+        let plain = key(&get("http://example.com/a", None));
+        assert!(plain.is_some());
+        assert_eq!(plain, key(&get("http://EXAMPLE.com:80/a", None)));
+        assert_eq!(plain, key(&get("http://example.com/a", Some("Example.com:80"))));
+        assert_ne!(plain, key(&get("http://example.com:8080/a", None)));
+        assert_ne!(plain, key(&get("https://example.com/a", None)));
+    }
+
+    #[test]
+    fn who_says_nothing_or_two_things_about_whom_it_is_for_has_no_key() {
+        assert_eq!(key(&get("/a", None)), None);
+        assert_eq!(key(&get("http://example.com/a", Some("example.org"))), None);
+        assert_eq!(key(&get("http://me@example.com/a", None)), None);
+        assert_eq!(key(&get("/a", Some(""))), None);
+        let mut two = get("/a", Some("example.com"));
+        two.headers_mut().append(HOST, "example.com".parse().expect("a value"));
+        assert_eq!(key(&two), None);
+    }
+
+    #[test]
+    fn targets_that_are_no_path_have_no_key() {
+        for target in ["*", "example.com:443"] {
+            assert_eq!(key(&get(target, Some("example.com"))), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn paths_and_queries_are_opaque() {
+        let all =
+            ["/a", "/a?", "/a?b", "/a?B", "/A", "/a/", "/a//", "/%61", "/a?x=1&y=2", "/a?y=2&x=1"];
+        for (i, one) in all.iter().enumerate() {
+            for other in &all[i + 1..] {
+                let (one, other) = (get(one, Some("h")), get(other, Some("h")));
+                assert_ne!(key(&one), key(&other));
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_with_a_body_has_no_key() {
+        let request = Request::get("http://example.com/").body(Full::from("x")).expect("valid");
+        assert_eq!(UriKey::new().write(&request, &mut KeyWriter::new()), Err(NoKey));
+    }
+
+    #[test]
+    fn fields_that_are_added_tell_requests_apart_and_absent_is_not_empty() {
+        let by_tenant = UriKey::new().field(HeaderName::from_static("x-tenant"));
+        let of = |tenant: Option<&str>| {
+            let mut request = get("/", Some("h"));
+            if let Some(tenant) = tenant {
+                request.headers_mut().insert("x-tenant", tenant.parse().expect("a value"));
+            }
+            let mut key = KeyWriter::new();
+            by_tenant.write(&request, &mut key).expect("a key");
+            key.as_bytes().to_vec()
+        };
+        assert_ne!(of(Some("a")), of(Some("b")));
+        assert_ne!(of(Some("")), of(None));
+    }
+}

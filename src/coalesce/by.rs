@@ -1,0 +1,204 @@
+//! Coalescing of any service whose response is `Clone`, by a key of the caller's choice.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    hash::Hash,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout_at};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    CoalesceLayer,
+    budget::{Budget, Budgets},
+    flights::{Flights, Join, Joined, Lead},
+    recording::{Answer, End, Reader},
+};
+use crate::error::{BoxError, FetchError, SharedError};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+impl CoalesceLayer {
+    /// A layer that shares each response among the concurrent requests of one key.
+    ///
+    /// Requests with equal keys are one request: whatever the response depends on must be in the key.
+    /// The bounds are those of [`CacheBuilder`](crate::cache::CacheBuilder) at their defaults.
+    pub fn by<F, R, K, T>(key: F) -> CoalesceByLayer<F, K, T>
+    where
+        F: Fn(&R) -> K + Clone,
+        K: Hash + Eq + Clone,
+        T: Clone,
+    {
+        let budgets = Budgets {
+            fill: Budget::new(0),
+            orphans: Budget::new(64),
+            followers: Budget::new(65_536),
+            followers_a_flight: 16_384,
+        };
+        CoalesceByLayer { flights: Flights::new(32_768, STALLED_AFTER, Arc::new(budgets)), key }
+    }
+}
+
+/// The layer of [`CoalesceLayer::by`].
+pub struct CoalesceByLayer<F, K, T> {
+    flights: Arc<Flights<K, T>>,
+    key: F,
+}
+
+impl<F, K, T> CoalesceByLayer<F, K, T>
+where
+    K: Hash + Eq + Clone,
+    T: Clone,
+{
+    /// How many calls others may join at this moment.
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+}
+
+impl<S, F: Clone, K, T> Layer<S> for CoalesceByLayer<F, K, T> {
+    type Service = CoalesceBy<S, F, K, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CoalesceBy { inner, flights: Arc::clone(&self.flights), key: self.key.clone() }
+    }
+}
+
+impl<F: Clone, K, T> Clone for CoalesceByLayer<F, K, T> {
+    fn clone(&self) -> Self {
+        Self { flights: Arc::clone(&self.flights), key: self.key.clone() }
+    }
+}
+
+impl<F, K, T> fmt::Debug for CoalesceByLayer<F, K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoalesceByLayer").field("flights", &self.flights).finish_non_exhaustive()
+    }
+}
+
+/// The service of [`CoalesceLayer::by`]. Always ready: a follower needs nothing of the inner service.
+pub struct CoalesceBy<S, F, K, T> {
+    inner: S,
+    flights: Arc<Flights<K, T>>,
+    key: F,
+}
+
+impl<S, F, K, T, R> Service<R> for CoalesceBy<S, F, K, T>
+where
+    S: Service<R, Response = T, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    F: Fn(&R) -> K,
+    K: Hash + Eq + Clone + Send + 'static,
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+{
+    type Response = T;
+    type Error = BoxError;
+    type Future = CoalesceByFuture<T>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let key = (self.key)(&request);
+        let now = Instant::now();
+        CoalesceByFuture {
+            waiting: match self.flights.join(&key, Join::Any, now) {
+                Joined::Follower(reader) => Waiting::For(reader),
+                Joined::Leader(lead, reader) => {
+                    let recording = Arc::clone(lead.recording());
+                    let fetch = fetch(self.inner.clone(), request, lead, now + DEADLINE);
+                    let task = tokio::spawn(crate::observe::in_callers_span(fetch));
+                    recording.written_by(task.abort_handle());
+                    Waiting::For(reader)
+                }
+                Joined::Full => Waiting::Alone(Box::pin(send(self.inner.clone(), request))),
+            },
+        }
+    }
+}
+
+async fn fetch<S, R, K, T>(inner: S, request: R, lead: Lead<K, T>, deadline: Instant)
+where
+    S: Service<R, Response = T, Error: Into<BoxError>>,
+    K: Hash + Eq + Clone,
+    T: Clone,
+{
+    match timeout_at(deadline, send(inner, request)).await {
+        Ok(Ok(response)) => lead.answer(response, Instant::now()),
+        Ok(Err(error)) => lead.end(End::Failed(SharedError::new(error))),
+        Err(_) => lead.end(End::Failed(SharedError::new(FetchError::Deadline.into()))),
+    }
+}
+
+async fn send<S, R>(mut inner: S, request: R) -> Result<S::Response, BoxError>
+where
+    S: Service<R, Error: Into<BoxError>>,
+{
+    poll_fn(|cx| inner.poll_ready(cx)).await.map_err(Into::into)?;
+    inner.call(request).await.map_err(Into::into)
+}
+
+impl<S: Clone, F: Clone, K, T> Clone for CoalesceBy<S, F, K, T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            flights: Arc::clone(&self.flights),
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, F, K, T> fmt::Debug for CoalesceBy<S, F, K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoalesceBy")
+            .field("inner", &self.inner)
+            .field("flights", &self.flights)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The response of a [`CoalesceBy`].
+pub struct CoalesceByFuture<T> {
+    waiting: Waiting<T>,
+}
+
+enum Waiting<T> {
+    For(Reader<T>),
+    /// There is no place left to wait in.
+    Alone(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>),
+}
+
+// Nothing in it is pinned in place.
+impl<T> Unpin for CoalesceByFuture<T> {}
+
+impl<T: Clone> Future for CoalesceByFuture<T> {
+    type Output = Result<T, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.waiting {
+            Waiting::Alone(call) => call.as_mut().poll(cx),
+            Waiting::For(reader) => Poll::Ready(match ready!(reader.poll_head(cx)) {
+                Answer::Head(response) => Ok(response),
+                Answer::Failed(error) => Err(error.into()),
+                Answer::Aside | Answer::Stored => Err(FetchError::Aborted.into()),
+            }),
+        }
+    }
+}
+
+impl<T> fmt::Debug for CoalesceByFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.waiting {
+            Waiting::For(_) => "CoalesceByFuture(waiting)",
+            Waiting::Alone(_) => "CoalesceByFuture(alone)",
+        })
+    }
+}

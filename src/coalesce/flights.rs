@@ -1,0 +1,285 @@
+//! The table of fetches under way: at most one leader a key, everyone else joins.
+//!
+//! A flight stays in the table until a look-up can answer, so that no caller comes between the two.
+//! A flight without progress is joined by no one new: a second one may start beside it, and then no
+//! third. Whoever leads holds a [`Lead`]; however it is dropped, the key is free and those who wait
+//! have an answer.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::{
+    budget::Budgets,
+    recording::{End, Open, Place, Reader, Recording},
+};
+use crate::{
+    error::{FetchError, SharedError},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        guarded, lock,
+    },
+};
+
+#[cfg(not(seawall_loom))]
+const SHARDS: usize = 64;
+#[cfg(seawall_loom)]
+const SHARDS: usize = 1;
+
+/// All fetches under way, by key.
+pub(crate) struct Flights<K, H> {
+    shards: Box<[Mutex<Shard<K, H>>]>,
+    hasher: RandomState,
+    flying: AtomicUsize,
+    limit: usize,
+    stalled_after: Duration,
+    budgets: Arc<Budgets>,
+}
+
+type Shard<K, H> = HashMap<K, Slot<H>, RandomState>;
+
+struct Slot<H> {
+    current: Arc<Recording<H>>,
+    /// The flight without progress that `current` was started beside.
+    previous: Option<Arc<Recording<H>>>,
+}
+
+/// What came of joining.
+#[derive(Debug)]
+pub(crate) enum Joined<K: Hash + Eq + Clone, H: Clone> {
+    /// Nobody is fetching it: fetch it.
+    Leader(Lead<K, H>, Reader<H>),
+    /// Someone is.
+    Follower(Reader<H>),
+    /// No place is left in the table, or among those who wait.
+    Full,
+}
+
+/// Who may be joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// Any flight that makes progress.
+    Any,
+    /// One that began no earlier than this: the caller wants nothing older than itself.
+    Since(Instant),
+}
+
+impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
+    pub(crate) fn new(limit: usize, stalled_after: Duration, budgets: Arc<Budgets>) -> Arc<Self> {
+        let hasher = RandomState::new();
+        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
+        Arc::new(Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher,
+            flying: AtomicUsize::new(0),
+            limit,
+            stalled_after,
+            budgets,
+        })
+    }
+
+    /// Joins the flight of `key`, or begins one.
+    pub(crate) fn join(self: &Arc<Self>, key: &K, join: Join, now: Instant) -> Joined<K, H> {
+        let mut shard = lock(self.shard(key));
+        let Some(slot) = shard.get_mut(key) else {
+            if self.flying.fetch_add(1, Ordering::Relaxed) >= self.limit {
+                self.flying.fetch_sub(1, Ordering::Relaxed);
+                return Joined::Full;
+            }
+            let (lead, reader) = self.begin(key, now);
+            let current = Arc::clone(&lead.recording);
+            shard.insert(key.clone(), Slot { current, previous: None });
+            return Joined::Leader(lead, reader);
+        };
+        if !slot.current.is_open() {
+            // Cancelled, and not out of the table yet.
+            let (lead, reader) = self.begin(key, now);
+            slot.current = Arc::clone(&lead.recording);
+            return Joined::Leader(lead, reader);
+        }
+        let alone = slot.previous.as_ref().is_none_or(|previous| previous.is_ended());
+        let too_old = match join {
+            Join::Any => false,
+            Join::Since(arrived) => slot.current.began() < arrived,
+        };
+        let stalled = now.saturating_duration_since(slot.current.progress()) >= self.stalled_after
+            && !slot.current.is_ended();
+        if alone && (stalled || too_old) {
+            let (lead, reader) = self.begin(key, now);
+            slot.previous = Some(mem::replace(&mut slot.current, Arc::clone(&lead.recording)));
+            return Joined::Leader(lead, reader);
+        }
+        if too_old {
+            return Joined::Full;
+        }
+        self.follow(&slot.current)
+    }
+
+    /// Joins the flight of `key` if there is one.
+    pub(crate) fn join_existing(&self, key: &K) -> Option<Reader<H>> {
+        let shard = lock(self.shard(key));
+        match self.follow(&shard.get(key)?.current) {
+            Joined::Follower(reader) => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// A fetch outside of the table, that nobody joins.
+    pub(crate) fn alone(self: &Arc<Self>, now: Instant) -> (Lead<K, H>, Reader<H>) {
+        let recording = Recording::new(now, Arc::clone(&self.budgets));
+        let reader = recording.join(Place::Leader).expect("a new recording is open");
+        (Lead { flights: Arc::clone(self), key: None, recording, landed: false }, reader)
+    }
+
+    /// How many fetches are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.flying.load(Ordering::Relaxed)
+    }
+
+    fn begin(self: &Arc<Self>, key: &K, now: Instant) -> (Lead<K, H>, Reader<H>) {
+        let (mut lead, reader) = self.alone(now);
+        lead.key = Some(key.clone());
+        (lead, reader)
+    }
+
+    fn follow(&self, recording: &Arc<Recording<H>>) -> Joined<K, H> {
+        if recording.readers() > self.budgets.followers_a_flight || !self.budgets.followers.take(1)
+        {
+            return Joined::Full;
+        }
+        match recording.join(Place::Follower) {
+            Some(reader) => Joined::Follower(reader),
+            None => {
+                self.budgets.followers.give_back(1);
+                Joined::Full
+            }
+        }
+    }
+
+    fn shard(&self, key: &K) -> &Mutex<Shard<K, H>> {
+        let hash = self.hasher.hash_one(key);
+        &self.shards[(hash >> 48) as usize % self.shards.len()]
+    }
+
+    /// Takes `recording` out of the table; `stored`: with an answer newer than any before it.
+    fn leave(&self, key: &K, recording: &Arc<Recording<H>>, stored: bool) {
+        let mut shard = lock(self.shard(key));
+        let Entry::Occupied(mut slot) = shard.entry(key.clone()) else { return };
+        if !guarded("only the own flight is removed") {
+            slot.remove();
+            self.flying.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let held = slot.get_mut();
+        if Arc::ptr_eq(&held.current, recording) {
+            match held.previous.take().filter(|previous| !stored && !previous.is_ended()) {
+                Some(previous) => held.current = previous,
+                None => {
+                    slot.remove();
+                    self.flying.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        } else if held.previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, recording)) {
+            held.previous = None;
+        }
+    }
+
+    /// Whether `recording` is still in the table: one that was overtaken may not store.
+    fn holds(&self, key: &K, recording: &Arc<Recording<H>>) -> bool {
+        lock(self.shard(key)).get(key).is_some_and(|slot| {
+            Arc::ptr_eq(&slot.current, recording)
+                || slot.previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, recording))
+        })
+    }
+}
+
+impl<K, H> fmt::Debug for Flights<K, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights")
+            .field("flying", &self.flying)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The duty to answer: whoever holds it fetches, and everyone who joined waits for it.
+///
+/// Dropped before it has landed (a panic, an abort), it answers with a failure.
+#[derive(Debug)]
+pub(crate) struct Lead<K: Hash + Eq + Clone, H: Clone> {
+    flights: Arc<Flights<K, H>>,
+    /// `None`: outside of the table.
+    key: Option<K>,
+    recording: Arc<Recording<H>>,
+    landed: bool,
+}
+
+impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
+    pub(crate) fn recording(&self) -> &Arc<Recording<H>> {
+        &self.recording
+    }
+
+    /// Whether its answer may be stored: not where a later flight has stored a newer one.
+    pub(crate) fn may_store(&self) -> bool {
+        self.key.as_ref().is_none_or(|key| self.flights.holds(key, &self.recording))
+    }
+
+    /// Answers with a head that is all there is: the key is free, then everyone is told.
+    pub(crate) fn answer(mut self, head: H, now: Instant) {
+        self.detach();
+        self.landed = true;
+        self.recording.head(head, Open::AtHead, now);
+        self.recording.end(End::Complete);
+    }
+
+    /// Ends with a complete body, which it returns; the flight stays in the table until it leaves.
+    pub(crate) fn complete(&self, trailers: Option<HeaderMap>) -> Bytes {
+        self.recording.complete(trailers)
+    }
+
+    /// Takes a flight that is complete out of the table: from now on a look-up answers.
+    pub(crate) fn leave(mut self) {
+        self.landed = true;
+        if let Some(key) = &self.key {
+            self.flights.leave(key, &self.recording, true);
+        }
+    }
+
+    /// Stops being joined; those who have joined go on.
+    pub(crate) fn detach(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.flights.leave(&key, &self.recording, false);
+        }
+    }
+
+    /// Ends without anything stored: the key is free before anyone is told.
+    pub(crate) fn end(mut self, end: End) {
+        self.land(end);
+    }
+
+    fn land(&mut self, end: End) {
+        if mem::replace(&mut self.landed, true) {
+            return;
+        }
+        self.detach();
+        self.recording.end(end);
+    }
+}
+
+impl<K: Hash + Eq + Clone, H: Clone> Drop for Lead<K, H> {
+    fn drop(&mut self) {
+        if guarded("a dropped leader answers") {
+            self.land(End::Failed(SharedError::new(FetchError::Aborted.into())));
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! One answer, written once and read by many while it arrives.
+//!
+//! The fetch is the only writer. Every caller, the one that started the fetch included, is a
+//! [`Reader`]: dropping any of them harms no other. A caller that waits has one waker registered,
+//! and is woken outside the lock when there is something for it.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::{task::AbortHandle, time::Instant};
+
+use super::budget::Budgets;
+use crate::{
+    error::{FetchError, SharedError},
+    sync::{Mutex, guarded, lock},
+};
+
+/// Smaller frames are copied together: each would pin a parser's buffer, and cost more than it holds.
+const SMALL: usize = 1024;
+
+/// When followers may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// From the head on, along with the leader: the body's length is known, and it will be kept.
+    AtHead,
+    /// Once all is there: until then the body may still outgrow what is kept.
+    AtEnd,
+}
+
+/// How a recording ended.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// All of it is here.
+    Complete,
+    /// What is not here yet goes to the leader alone; followers go their own way.
+    HandedOver,
+    /// The answer is the leader's alone; followers go their own way.
+    Aside,
+    /// Storage has the answer by now.
+    Stored,
+    /// The same failure for all.
+    Failed(SharedError),
+}
+
+/// What a caller that waited for a head gets.
+#[derive(Debug)]
+pub(crate) enum Answer<H> {
+    /// The head; the reader it waited with reads the body.
+    Head(H),
+    /// Go your own way.
+    Aside,
+    /// Look in storage again.
+    Stored,
+    /// The fetch failed.
+    Failed(SharedError),
+}
+
+/// One step through a body.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
+    /// The rest comes from the origin's own body, which the leader has been sent.
+    Rest,
+    Failed(SharedError),
+}
+
+/// An answer on its way, of which the head is an `H`.
+pub(crate) struct Recording<H> {
+    began: Instant,
+    budgets: Arc<Budgets>,
+    state: Mutex<State<H>>,
+}
+
+struct State<H> {
+    head: Option<H>,
+    open: Open,
+    pieces: Vec<Piece>,
+    /// Of the body's bytes, how many were pushed.
+    length: usize,
+    /// What this recording holds of the fill budget.
+    charged: usize,
+    /// The whole body, once it is complete and in one piece.
+    body: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+    end: Option<End>,
+    /// When the head or a frame last arrived.
+    progress: Instant,
+    readers: usize,
+    /// Whether a reader has been given the head before the end.
+    streaming: usize,
+    orphan: bool,
+    leader: Option<Waker>,
+    followers: Wakers,
+    task: Option<AbortHandle>,
+}
+
+/// A part of a body, and where in it it starts.
+#[derive(Clone)]
+struct Piece {
+    start: usize,
+    data: Bytes,
+}
+
+impl<H: Clone> Recording<H> {
+    pub(crate) fn new(now: Instant, budgets: Arc<Budgets>) -> Arc<Self> {
+        let state = State {
+            head: None,
+            open: Open::AtEnd,
+            pieces: Vec::new(),
+            length: 0,
+            charged: 0,
+            body: None,
+            trailers: None,
+            end: None,
+            progress: now,
+            readers: 0,
+            streaming: 0,
+            orphan: false,
+            leader: None,
+            followers: Wakers::default(),
+            task: None,
+        };
+        Arc::new(Self { began: now, budgets, state: Mutex::new(state) })
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// When the origin last gave a sign of life.
+    pub(crate) fn progress(&self) -> Instant {
+        lock(&self.state).progress
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        lock(&self.state).end.is_some()
+    }
+
+    /// Whether it can still be joined: under way, or complete.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(lock(&self.state).end, None | Some(End::Complete))
+    }
+
+    /// Names the task that writes, so that it can be cancelled when nobody is left to read.
+    pub(crate) fn written_by(&self, task: AbortHandle) {
+        let mut state = lock(&self.state);
+        if state.is_cancelled() {
+            drop(state);
+            task.abort();
+        } else if state.end.is_none() {
+            state.task = Some(task);
+        }
+    }
+
+    // ===== the writer =====
+
+    /// Gives the head to whoever may have it by now.
+    pub(crate) fn head(&self, head: H, open: Open, now: Instant) {
+        let mut state = lock(&self.state);
+        state.head = Some(head);
+        state.open = open;
+        state.progress = now;
+        let woken = state.woken();
+        drop(state);
+        woken.wake();
+    }
+
+    /// Takes from the fill budget what a body of this length needs, or nothing.
+    pub(crate) fn reserve(&self, length: usize) -> bool {
+        let room = self.budgets.fill.take(length);
+        if room {
+            lock(&self.state).charged += length;
+        }
+        room
+    }
+
+    /// Adds a frame. `false`: the fill budget has no room for it, and it was not added.
+    pub(crate) fn push(&self, data: &Bytes, now: Instant) -> bool {
+        let mut state = lock(&self.state);
+        let more = (state.length + data.len()).saturating_sub(state.charged);
+        if more > 0 && !self.budgets.fill.take(more) {
+            return false;
+        }
+        state.charged += more;
+        state.add(data);
+        state.progress = now;
+        true
+    }
+
+    /// Wakes those who read along. Once for many frames, where many arrive together.
+    pub(crate) fn publish(&self) {
+        let woken = lock(&self.state).woken();
+        woken.wake();
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        lock(&self.state).length
+    }
+
+    /// Whether a follower is reading along, and would be cut short by a hand-over.
+    pub(crate) fn is_followed(&self) -> bool {
+        lock(&self.state).streaming > 0
+    }
+
+    /// Ends a body that is all there, in one exact allocation, which it returns.
+    pub(crate) fn complete(&self, trailers: Option<HeaderMap>) -> Bytes {
+        // Only the writer adds pieces, so they are copied without holding the readers up.
+        let (pieces, length) = {
+            let state = lock(&self.state);
+            (state.pieces.clone(), state.length)
+        };
+        let mut body = BytesMut::with_capacity(length);
+        for piece in pieces {
+            body.extend_from_slice(&piece.data);
+        }
+        let body = body.freeze();
+        let mut state = lock(&self.state);
+        state.body = Some(body.clone());
+        state.trailers = trailers;
+        state.pieces = Vec::new();
+        let charged = mem::take(&mut state.charged);
+        let woken = state.finish(End::Complete, &self.budgets);
+        drop(state);
+        self.budgets.fill.give_back(charged);
+        woken.wake();
+        body
+    }
+
+    /// Ends it; only the first end counts.
+    pub(crate) fn end(&self, end: End) {
+        let woken = lock(&self.state).finish(end, &self.budgets);
+        woken.wake();
+    }
+
+    // ===== readers =====
+
+    /// One more reader, or `None` where there is nothing to wait for any more.
+    pub(crate) fn join(self: &Arc<Self>, place: Place) -> Option<Reader<H>> {
+        let mut state = lock(&self.state);
+        if !matches!(state.end, None | Some(End::Complete)) {
+            return None;
+        }
+        state.readers += 1;
+        if mem::take(&mut state.orphan) {
+            self.budgets.orphans.give_back(1);
+        }
+        Some(Reader {
+            recording: Arc::clone(self),
+            place,
+            seat: None,
+            position: 0,
+            streaming: false,
+            trailers_read: false,
+        })
+    }
+
+    pub(crate) fn readers(&self) -> usize {
+        lock(&self.state).readers
+    }
+}
+
+impl<H> State<H> {
+    fn add(&mut self, data: &Bytes) {
+        let start = self.length;
+        self.length += data.len();
+        if let Some(last) = self.pieces.last_mut()
+            && last.data.len() + data.len() <= SMALL
+        {
+            last.data = [&last.data[..], data].concat().into();
+            return;
+        }
+        let data = if data.len() < SMALL { Bytes::copy_from_slice(data) } else { data.clone() };
+        self.pieces.push(Piece { start, data });
+    }
+
+    /// The wakers of those for whom there is something new. The caller unlocks, then wakes.
+    fn woken(&mut self) -> Woken {
+        let leader = self.leader.take();
+        let all = self.end.is_some() || (self.head.is_some() && self.open == Open::AtHead);
+        Woken { leader, followers: if all { self.followers.drain() } else { Vec::new() } }
+    }
+
+    fn finish(&mut self, end: End, budgets: &Budgets) -> Woken {
+        if self.end.is_some() {
+            return Woken::default();
+        }
+        self.end = Some(end);
+        self.task = None;
+        if mem::take(&mut self.orphan) {
+            budgets.orphans.give_back(1);
+        }
+        self.woken()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(&self.end, Some(End::Failed(error)) if matches!(FetchError::find(error), Some(FetchError::Cancelled)))
+    }
+}
+
+impl<H> Drop for Recording<H> {
+    fn drop(&mut self) {
+        let charged = mem::take(&mut lock(&self.state).charged);
+        self.budgets.fill.give_back(charged);
+    }
+}
+
+impl<H> fmt::Debug for Recording<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.state);
+        f.debug_struct("Recording")
+            .field("head", &state.head.is_some())
+            .field("length", &state.length)
+            .field("end", &state.end)
+            .field("readers", &state.readers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whose place a reader has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It started the fetch: it gets the head as soon as it is there, and the rest if it is handed
+    /// over.
+    Leader,
+    /// It joined: it gets the head once the recording is open to it.
+    Follower,
+}
+
+/// One caller's way through a recording.
+pub(crate) struct Reader<H> {
+    recording: Arc<Recording<H>>,
+    place: Place,
+    seat: Option<Seat>,
+    /// How many bytes of the body it has been given.
+    position: usize,
+    streaming: bool,
+    trailers_read: bool,
+}
+
+impl<H: Clone> Reader<H> {
+    /// Waits for the head, or for how the fetch ended without one.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Answer<H>> {
+        let mut state = lock(&self.recording.state);
+        let open = self.place == Place::Leader || state.open == Open::AtHead;
+        match (&state.head, &state.end) {
+            (Some(head), Some(End::Complete)) => Poll::Ready(Answer::Head(head.clone())),
+            (Some(head), None) if open => {
+                let head = head.clone();
+                if self.place == Place::Follower && !mem::replace(&mut self.streaming, true) {
+                    state.streaming += 1;
+                }
+                Poll::Ready(Answer::Head(head))
+            }
+            (Some(head), Some(End::HandedOver)) if self.place == Place::Leader => {
+                Poll::Ready(Answer::Head(head.clone()))
+            }
+            (_, Some(End::Failed(error))) => Poll::Ready(Answer::Failed(error.clone())),
+            (_, Some(End::Stored)) => Poll::Ready(Answer::Stored),
+            (_, Some(_)) => Poll::Ready(Answer::Aside),
+            (_, None) => {
+                state.register(self.place, &mut self.seat, cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next part of the body.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        let mut state = lock(&self.recording.state);
+        if self.position < state.length {
+            let data = match &state.body {
+                Some(body) => body.slice(self.position..),
+                None => self.piece(&mut state),
+            };
+            self.position += data.len();
+            return Poll::Ready(Read::Data(data));
+        }
+        match &state.end {
+            None => {
+                state.register(self.place, &mut self.seat, cx.waker());
+                Poll::Pending
+            }
+            Some(End::Complete) => match &state.trailers {
+                Some(trailers) if !mem::replace(&mut self.trailers_read, true) => {
+                    Poll::Ready(Read::Trailers(trailers.clone()))
+                }
+                _ => Poll::Ready(Read::End),
+            },
+            Some(End::HandedOver) => Poll::Ready(Read::Rest),
+            Some(End::Failed(error)) => Poll::Ready(Read::Failed(error.clone())),
+            Some(End::Aside | End::Stored) => {
+                Poll::Ready(Read::Failed(SharedError::new(FetchError::Aborted.into())))
+            }
+        }
+    }
+
+    /// What comes next, as far as it lies in one piece.
+    fn piece(&self, state: &mut State<H>) -> Bytes {
+        let after = state.pieces.partition_point(|piece| piece.start <= self.position);
+        let Some(piece) = after.checked_sub(1).and_then(|index| state.pieces.get_mut(index)) else {
+            return Bytes::new();
+        };
+        let from = self.position - piece.start;
+        if !matches!(state.end, Some(End::HandedOver)) {
+            return piece.data.slice(from..);
+        }
+        // Nobody else reads it: what has been sent on is not held any longer.
+        let data = mem::take(&mut piece.data);
+        let held = data.len().min(state.charged);
+        state.charged -= held;
+        self.recording.budgets.fill.give_back(held);
+        data.slice(from..)
+    }
+
+    /// Whether all of it has been read: honest, so `false` while trailers are still to come.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let state = lock(&self.recording.state);
+        matches!(state.end, Some(End::Complete))
+            && self.position == state.length
+            && (self.trailers_read || state.trailers.is_none())
+    }
+}
+
+impl<H> State<H> {
+    fn register(&mut self, place: Place, seat: &mut Option<Seat>, waker: &Waker) {
+        match place {
+            Place::Leader => match &mut self.leader {
+                Some(registered) => registered.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            },
+            Place::Follower => self.followers.register(seat, waker),
+        }
+    }
+}
+
+impl<H> Drop for Reader<H> {
+    fn drop(&mut self) {
+        let budgets = &self.recording.budgets;
+        if self.place == Place::Follower {
+            budgets.followers.give_back(1);
+        }
+        let mut state = lock(&self.recording.state);
+        if let Some(seat) = self.seat.take() {
+            state.followers.leave(seat);
+        }
+        if self.streaming {
+            state.streaming -= 1;
+        }
+        state.readers -= 1;
+        if state.readers > 0 || state.end.is_some() {
+            return;
+        }
+        // The last one left. The fetch goes on without a reader as long as few do so.
+        if guarded("orphans are bounded") && !budgets.orphans.take(1) {
+            let task = state.task.take();
+            let woken =
+                state.finish(End::Failed(SharedError::new(FetchError::Cancelled.into())), budgets);
+            drop(state);
+            if let Some(task) = task {
+                task.abort();
+            }
+            woken.wake();
+        } else {
+            state.orphan = true;
+        }
+    }
+}
+
+impl<H> fmt::Debug for Reader<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("place", &self.place)
+            .field("position", &self.position)
+            .field("recording", &self.recording)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakers taken out under the lock, to be woken outside of it.
+#[derive(Default)]
+struct Woken {
+    leader: Option<Waker>,
+    followers: Vec<Option<Waker>>,
+}
+
+impl Woken {
+    fn wake(self) {
+        for waker in self.leader.into_iter().chain(self.followers.into_iter().flatten()) {
+            waker.wake();
+        }
+    }
+}
+
+/// Where a follower's waker is kept.
+#[derive(Debug)]
+struct Seat {
+    round: u64,
+    index: usize,
+}
+
+/// The wakers of followers: register, leave and re-register in O(1), drained all at once.
+#[derive(Default)]
+struct Wakers {
+    /// Seats of an earlier round are gone.
+    round: u64,
+    seats: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Wakers {
+    fn register(&mut self, seat: &mut Option<Seat>, waker: &Waker) {
+        if let Some(seat) = seat
+            && seat.round == self.round
+            && let Some(registered) = &mut self.seats[seat.index]
+        {
+            registered.clone_from(waker);
+            return;
+        }
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.seats[index] = Some(waker.clone());
+                index
+            }
+            None => {
+                self.seats.push(Some(waker.clone()));
+                self.seats.len() - 1
+            }
+        };
+        *seat = Some(Seat { round: self.round, index });
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "a seat that was left is gone")]
+    fn leave(&mut self, seat: Seat) {
+        if seat.round == self.round {
+            self.seats[seat.index] = None;
+            self.free.push(seat.index);
+        }
+    }
+
+    fn drain(&mut self) -> Vec<Option<Waker>> {
+        self.round += 1;
+        self.free.clear();
+        mem::take(&mut self.seats)
+    }
+}

@@ -1,0 +1,248 @@
+//! Who may lead a fetch, follow another caller's, or be answered from storage.
+//!
+//! | request | leads | follows | from storage |
+//! |---|---|---|---|
+//! | GET, empty body | yes | yes | yes |
+//! | HEAD | a flight of its own class, which fills nothing | a GET's flight, to its head | a stored GET |
+//! | `Range`, `If-*`, over a store | yes: the fetch is unconditional | yes | yes |
+//! | the same with nothing to look in | passes alone | no | – |
+//! | `Authorization` or `Cookie` | yes | as the head allows | as the policy allows |
+//! | `no-cache`, `max-age=0`, `Pragma`, a refresh | yes | a flight no older than itself | once validated |
+//! | `no-store` | passes alone | no | no |
+//! | `only-if-cached` | no | no | yes, else 504 |
+//! | other methods, a body on GET, `Expect`, `Upgrade`, `If-Match` | passes alone | no | no |
+//!
+//! Pure: one function for the request, one for the head that a follower is offered.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::{
+    marks,
+    policy::Policy,
+    rfc9111::{
+        cache_control::RequestDirectives,
+        freshness::{Ask as Wants, Reuse},
+        storing::Refusal,
+    },
+    store::{Head, Sharing},
+};
+
+/// What an engine does with its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It keeps them.
+    Cache,
+    /// It has nothing to look in.
+    Coalesce,
+}
+
+/// What a request asks for, as far as it matters here: read once, in one pass over its fields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) kind: Kind,
+    /// What it demands of a stored answer, and whose it is.
+    pub(crate) wants: Wants,
+    /// It asks for a part of the answer.
+    pub(crate) range: bool,
+    /// It asks for the answer only where it has changed.
+    pub(crate) conditional: bool,
+    /// A layer above asks to validate.
+    pub(crate) refresh: bool,
+}
+
+/// The kinds of request that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Get,
+    Head,
+    /// Whatever passes alone: it may have effects, carries a body, or wants the connection.
+    Other,
+}
+
+impl Ask {
+    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
+        let refresh = request.extensions().get::<marks::Refresh>().is_some();
+        Self { refresh, ..Self::read(request.method(), request.headers()) }
+    }
+
+    fn read(method: &Method, fields: &HeaderMap) -> Self {
+        let mut kind = match *method {
+            Method::GET => Kind::Get,
+            Method::HEAD => Kind::Head,
+            _ => Kind::Other,
+        };
+        let (mut authorization, mut cookie) = (false, false);
+        let (mut range, mut conditional, mut directives) = (false, false, false);
+        for (name, value) in fields {
+            match name.as_str() {
+                "authorization" | "proxy-authorization" => authorization = true,
+                "cookie" => cookie = true,
+                "cache-control" | "pragma" => directives = true,
+                "range" => range = true,
+                "if-none-match" | "if-modified-since" => conditional = true,
+                "content-length" if value.as_bytes() != b"0" => kind = Kind::Other,
+                "transfer-encoding" | "expect" | "upgrade" | "if-match" | "if-unmodified-since" => {
+                    kind = Kind::Other;
+                }
+                _ => {}
+            }
+        }
+        let directives = if directives {
+            RequestDirectives::from_fields(fields)
+        } else {
+            RequestDirectives::default()
+        };
+        let wants = Wants { directives, authorization, cookie };
+        Self { kind, wants, range, conditional, refresh: false }
+    }
+
+    /// Whether it names who is asking.
+    pub(crate) fn credentials(&self) -> bool {
+        self.wants.authorization || self.wants.cookie
+    }
+
+    /// Whether it wants nothing older than itself.
+    pub(crate) fn validates(&self) -> bool {
+        let directives = &self.wants.directives;
+        self.refresh || directives.no_cache || directives.max_age == Some(Duration::ZERO)
+    }
+}
+
+/// What a request may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) leads: Leads,
+    pub(crate) follows: Follows,
+    pub(crate) from_storage: FromStorage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    Yes,
+    /// It goes to the origin untouched, and nobody joins it.
+    Alone,
+    /// It does not go to the origin.
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follows {
+    No,
+    Any,
+    /// A GET's flight, as far as its head.
+    ToHead,
+    /// A flight that began no earlier than the request came.
+    Later,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FromStorage {
+    No,
+    Yes,
+    Validated,
+}
+
+const ALONE: Share =
+    Share { leads: Leads::Alone, follows: Follows::No, from_storage: FromStorage::No };
+
+/// The table of this module.
+pub(crate) fn share(ask: &Ask, place: Place) -> Share {
+    let directives = &ask.wants.directives;
+    if ask.kind == Kind::Other || directives.no_store {
+        return ALONE;
+    }
+    if place == Place::Coalesce && (ask.range || ask.conditional || directives.only_if_cached) {
+        return ALONE;
+    }
+    if directives.only_if_cached {
+        return Share { leads: Leads::No, follows: Follows::No, from_storage: FromStorage::Yes };
+    }
+    let from_storage = match place {
+        Place::Coalesce => FromStorage::No,
+        Place::Cache if ask.validates() => FromStorage::Validated,
+        Place::Cache => FromStorage::Yes,
+    };
+    let follows = match ask.kind {
+        _ if ask.validates() => Follows::Later,
+        Kind::Head => Follows::ToHead,
+        _ => Follows::Any,
+    };
+    Share { leads: Leads::Yes, follows, from_storage }
+}
+
+/// What becomes of those who wait for an answer that is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unkept {
+    /// They share it.
+    Shared,
+    /// The origin failed, and asking it once more for each of them would not help it: they learn of
+    /// the failure, and do not see an answer that may not be theirs.
+    Failure,
+    /// They ask for themselves.
+    Aside,
+}
+
+/// Decides it by the rule that forbade to keep the answer, and its status.
+pub(crate) fn unkept(refusal: &Refusal, status: StatusCode, place: Place) -> Unkept {
+    let silent = matches!(refusal, Refusal::NoFreshnessNoValidator | Refusal::Status);
+    // These speak to one client, whatever else they say.
+    let personal = matches!(status.as_u16(), 401 | 403 | 407 | 429);
+    match () {
+        () if status.is_server_error() && silent => Unkept::Shared,
+        () if status.is_server_error() => Unkept::Failure,
+        () if silent && !personal && place == Place::Coalesce => Unkept::Shared,
+        () => Unkept::Aside,
+    }
+}
+
+/// What a follower may do with the head that it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    Taken,
+    /// It is another variant: there is a flight for the own one, or will be.
+    OtherVariant,
+    /// The origin failed, in an answer that is not for this caller.
+    Failure,
+    Refused,
+}
+
+/// `variant`: whether the fields that `Vary` names are the same in both requests; `keyed`: whether
+/// the key tells the credentials of callers apart.
+pub(crate) fn offered(
+    head: &Head,
+    resident: Duration,
+    ask: &Ask,
+    policy: &dyn Policy,
+    variant: bool,
+    keyed: bool,
+) -> Offered {
+    if !variant {
+        return Offered::OtherVariant;
+    }
+    match &head.sharing {
+        Sharing::Stored(lifetime) => {
+            // A follower that wants nothing older than itself has been let in only where the flight
+            // is no older: the fetch was its validation (RFC 9111 §4.3).
+            let wants = if ask.validates() { without_validation(ask.wants) } else { ask.wants };
+            match policy.reuse(lifetime, resident, &wants) {
+                Reuse::Fresh | Reuse::MaxStale(_) => Offered::Taken,
+                // Nobody said how long it is fresh, so it is for those who asked at the same time.
+                Reuse::Stale(_) if !lifetime.explicit && !ask.credentials() => Offered::Taken,
+                _ => Offered::Refused,
+            }
+        }
+        Sharing::InFlight { credentials } if keyed || !(*credentials || ask.credentials()) => {
+            Offered::Taken
+        }
+        Sharing::InFlight { .. } if head.status.is_server_error() => Offered::Failure,
+        Sharing::InFlight { .. } => Offered::Refused,
+    }
+}
+
+fn without_validation(mut wants: Wants) -> Wants {
+    wants.directives.no_cache = false;
+    wants.directives.max_age = None;
+    wants
+}

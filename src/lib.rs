@@ -1,0 +1,66 @@
+//! Tower layers that stand between a service and its origin and keep both alive.
+//!
+//! - [`CacheLayer`] answers GET and HEAD by RFC 9111 from a store, and fetches once what it has not.
+//! - [`CoalesceLayer`] answers identical concurrent requests with one call.
+//! - [`RespondLayer`] turns errors into responses.
+//!
+//! They wrap any HTTP `Service`: inside an axum app, around a hyper client, or as a gateway.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Empty, Full};
+//! use seawall::{BoxError, Cache, CacheLayer, RespondLayer, store::Memory};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+//! let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+//!     let answer = Response::builder().header("cache-control", "max-age=60");
+//!     Ok::<_, BoxError>(answer.body(Full::from("made once"))?)
+//! });
+//! let cache = Cache::new(Memory::bytes(64 << 20));
+//! let service = ServiceBuilder::new() // outermost first
+//!     .layer(RespondLayer::new())
+//!     .layer(CacheLayer::new(cache.clone()))
+//!     .service(origin);
+//!
+//! for _ in 0..2 {
+//!     let request = Request::get("http://example.com/").body(Empty::new())?;
+//!     let response = service.clone().oneshot(request).await?;
+//!     assert_eq!(response.into_body().collect().await?.to_bytes(), "made once");
+//! }
+//! assert_eq!(cache.figures().records, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `memory` (default) | [`store::Memory`] |
+//! | `metrics` | `observe::Metrics`, for the `metrics` facade |
+//! | `tracing` | `observe::Tracing`; a fetch runs in its caller's span |
+//!
+//! A feature adds an integration; none changes how anything behaves.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod cache;
+pub mod coalesce;
+mod error;
+pub mod marks;
+pub mod observe;
+pub mod policy;
+pub mod respond;
+pub mod rfc9111;
+pub mod store;
+mod sync;
+
+pub use self::{
+    cache::{Cache, CacheLayer, NoKey, RequestKey, UriKey},
+    coalesce::CoalesceLayer,
+    error::{BoxError, FetchError, Reason, Rejected, SharedError},
+    policy::{FixedTtl, Policy},
+    respond::RespondLayer,
+    rfc9111::profile::Profile,
+};

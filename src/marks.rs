@@ -1,0 +1,68 @@
+//! What layers say to each other: marks in the extensions of requests and responses, and nothing
+//! else.
+//!
+//! | mark | on | says |
+//! |---|---|---|
+//! | [`Flight`] | a request | these flight tables are fetching it already |
+//! | [`Refresh`] | a request | validate what you have; do not answer from it |
+//! | [`Served`] | a response | it came from the origin, or from storage, fresh or stale |
+//!
+//! An engine that meets the mark of its own flight table steps aside: the same layer twice, or two
+//! layers over one [`Cache`](crate::Cache), are one engine. [`Served`] is written where someone
+//! reads it, that is where the request carries a mark: a plain hit pays nothing for it.
+
+/// Which flight tables are fetching this request, outermost first.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Flight {
+    tables: Vec<u64>,
+    /// An engine above says in `Cache-Status` how the request was answered.
+    told: bool,
+}
+
+impl Flight {
+    /// The mark with one more table; `tells`: whose engine says how the request was answered.
+    pub(crate) fn through(extensions: &http::Extensions, table: u64, tells: bool) -> Self {
+        let mut mark = extensions.get::<Self>().cloned().unwrap_or_default();
+        mark.tables.push(table);
+        mark.told |= tells;
+        mark
+    }
+
+    /// Whether an engine above says in `Cache-Status` how the request was answered.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether `table` is fetching this request already.
+    pub(crate) fn is_of(&self, table: u64) -> bool {
+        self.tables.contains(&table)
+    }
+}
+
+/// Asks every cache below to validate what it has with the origin, and not to answer from it.
+///
+/// ```
+/// let request = http::Request::get("http://example.com/")
+///     .extension(seawall::marks::Refresh)
+///     .body(())?;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refresh;
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// The origin was asked for it.
+    Origin,
+    /// It was stored, and fresh or validated.
+    Storage,
+    /// It was stored, and stale.
+    Stale,
+}
+
+/// Whether a layer above wants to know how this request is answered.
+pub(crate) fn are_read(extensions: &http::Extensions) -> bool {
+    extensions.get::<Flight>().is_some() || extensions.get::<Refresh>().is_some()
+}

@@ -1,0 +1,147 @@
+//! Events as counters and histograms of the `metrics` facade.
+
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+
+use super::{Aside, Event, Observer, Operation, Pass};
+
+/// Counts events with the [`metrics`](::metrics) facade.
+///
+/// | name | kind, unit | labels | counts |
+/// |---|---|---|---|
+/// | `seawall_hits_total` | counter, calls | – | answers from storage |
+/// | `seawall_misses_total` | counter, calls | – | calls that began a fetch |
+/// | `seawall_followers_total` | counter, calls | – | calls that joined a fetch |
+/// | `seawall_passes_total` | counter, calls | `why`: `request`, `key`, `remembered`, `not-shared`, `full`, `draining` | calls sent to the origin alone |
+/// | `seawall_origin_calls_total` | counter, calls | – | calls to the inner service |
+/// | `seawall_origin_failures_total` | counter, calls | – | of those, failed without an answer or within one |
+/// | `seawall_origin_head_seconds` | histogram, seconds | – | from the call to the head of the answer |
+/// | `seawall_stored_total` | counter, entries | – | answers stored |
+/// | `seawall_stored_bytes_total` | counter, bytes | – | their bodies |
+/// | `seawall_not_stored_total` | counter, answers | `why`: the refusals of [`Refusal`](crate::rfc9111::storing::Refusal) | answers not stored, by rule |
+/// | `seawall_freshened_total` | counter, entries | – | entries validated by a 304 |
+/// | `seawall_outgrown_total` | counter, bodies | – | bodies too large to keep |
+/// | `seawall_handed_over_total` | counter, bodies | – | bodies still under way at the fetch deadline |
+/// | `seawall_orphans_cancelled_total` | counter, fetches | – | fetches cancelled when their last caller left |
+/// | `seawall_remembered_total` | counter, keys | `as`: `uncacheable`, `outgrown` | keys that are not coalesced for a while |
+/// | `seawall_store_failures_total` | counter, operations | `operation`: `get`, `put`, `remove` | operations of a store that failed or were late |
+/// | `seawall_foreign_entries_total` | counter, entries | – | entries found under another's key |
+///
+/// No label comes from a request. Handles are registered once, when the observer is made: make it
+/// after the recorder is installed.
+///
+/// ```
+/// use seawall::{Cache, observe::Metrics, store::Memory};
+///
+/// let cache = Cache::builder(Memory::default()).observer(Metrics::new()).build();
+/// # let _ = cache;
+/// ```
+pub struct Metrics {
+    hits: Counter,
+    misses: Counter,
+    followers: Counter,
+    passes: [Counter; PASSES.len()],
+    origin_calls: Counter,
+    origin_failures: Counter,
+    origin_head: Histogram,
+    stored: Counter,
+    stored_bytes: Counter,
+    freshened: Counter,
+    outgrown: Counter,
+    handed_over: Counter,
+    orphans_cancelled: Counter,
+    foreign_entries: Counter,
+}
+
+const PASSES: [&str; 6] = ["request", "key", "remembered", "not-shared", "full", "draining"];
+
+impl Metrics {
+    /// Registers the handles with the recorder that is installed.
+    pub fn new() -> Self {
+        describe_counter!("seawall_stored_bytes_total", Unit::Bytes, "Bytes of bodies stored");
+        describe_histogram!(
+            "seawall_origin_head_seconds",
+            Unit::Seconds,
+            "From a call of the origin to the head of its answer"
+        );
+        Self {
+            hits: counter!("seawall_hits_total"),
+            misses: counter!("seawall_misses_total"),
+            followers: counter!("seawall_followers_total"),
+            passes: PASSES.map(|why| counter!("seawall_passes_total", "why" => why)),
+            origin_calls: counter!("seawall_origin_calls_total"),
+            origin_failures: counter!("seawall_origin_failures_total"),
+            origin_head: histogram!("seawall_origin_head_seconds"),
+            stored: counter!("seawall_stored_total"),
+            stored_bytes: counter!("seawall_stored_bytes_total"),
+            freshened: counter!("seawall_freshened_total"),
+            outgrown: counter!("seawall_outgrown_total"),
+            handed_over: counter!("seawall_handed_over_total"),
+            orphans_cancelled: counter!("seawall_orphans_cancelled_total"),
+            foreign_entries: counter!("seawall_foreign_entries_total"),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observer for Metrics {
+    fn on_event(&self, event: &Event<'_>) {
+        match event {
+            Event::Hit { .. } => self.hits.increment(1),
+            Event::Miss => self.misses.increment(1),
+            Event::Followed => self.followers.increment(1),
+            Event::Passed(why) => self.passes[place(*why)].increment(1),
+            Event::OriginCalled => self.origin_calls.increment(1),
+            Event::OriginAnswered { took, .. } => self.origin_head.record(took.as_secs_f64()),
+            Event::OriginFailed(_) => self.origin_failures.increment(1),
+            Event::Freshened => self.freshened.increment(1),
+            Event::Stored { bytes } => {
+                self.stored.increment(1);
+                self.stored_bytes.increment(*bytes as u64);
+            }
+            Event::NotStored(why) => {
+                counter!("seawall_not_stored_total", "why" => why.as_str()).increment(1);
+            }
+            Event::Outgrown => self.outgrown.increment(1),
+            Event::HandedOver => self.handed_over.increment(1),
+            Event::OrphanCancelled => self.orphans_cancelled.increment(1),
+            Event::Remembered(aside) => {
+                let aside = match aside {
+                    Aside::Uncacheable => "uncacheable",
+                    Aside::Outgrown => "outgrown",
+                };
+                counter!("seawall_remembered_total", "as" => aside).increment(1);
+            }
+            Event::StoreFailed { operation, .. } => {
+                let operation = match operation {
+                    Operation::Get => "get",
+                    Operation::Put => "put",
+                    Operation::Remove => "remove",
+                };
+                counter!("seawall_store_failures_total", "operation" => operation).increment(1);
+            }
+            Event::ForeignEntry => self.foreign_entries.increment(1),
+        }
+    }
+}
+
+fn place(why: Pass) -> usize {
+    match why {
+        Pass::Request => 0,
+        Pass::Key => 1,
+        Pass::Remembered => 2,
+        Pass::NotShared => 3,
+        Pass::Full => 4,
+        Pass::Draining => 5,
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}

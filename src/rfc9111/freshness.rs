@@ -1,0 +1,267 @@
+//! Freshness (RFC 9111 §4.2): how long a response is good, how old it is, whether that will do.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use http::header::{AGE, DATE, EXPIRES, HeaderMap, HeaderValue, LAST_MODIFIED};
+
+use super::cache_control::{LONGEST, MaxStale, RequestDirectives, ResponseDirectives, digits};
+use super::profile::Profile;
+use super::storing::is_heuristically_cacheable;
+use super::{Exchange, date};
+
+/// What storing a response learned of its lifetime, so that a later decision parses nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// The age at the moment the response arrived.
+    pub initial_age: Duration,
+    /// The age up to which the response is fresh; zero where nothing says so.
+    pub fresh_for: Duration,
+    /// Whether the response itself names its lifetime.
+    pub explicit: bool,
+    /// When the response demands to be validated.
+    pub demand: Demand,
+    /// How long it may be served stale while it is validated (RFC 5861 §3).
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long it may be served stale if the origin fails (RFC 5861 §4).
+    pub stale_if_error: Option<Duration>,
+    /// Whether it may answer a request with Authorization (RFC 9111 §3.5).
+    pub for_authorization: bool,
+    /// Whether it may answer a request with Cookie.
+    pub for_cookies: bool,
+}
+
+/// When a stored response may not be reused without validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// It makes no demand: it may be served stale where a policy or the client allows.
+    None,
+    /// Once it is stale.
+    WhenStale,
+    /// Each time.
+    Always,
+}
+
+impl Lifetime {
+    /// Reads all that a response says of its lifetime.
+    #[must_use]
+    pub fn learn(
+        profile: &Profile,
+        directives: &ResponseDirectives,
+        status: StatusCode,
+        headers: &HeaderMap,
+        exchange: Exchange,
+    ) -> Self {
+        let date = date_field(headers, exchange.received);
+        let freshness = lifetime(directives, headers, status, profile, exchange.received);
+        let shared = directives.public || directives.s_maxage.is_some();
+        Self {
+            initial_age: initial_age(age_field(headers), date, exchange),
+            fresh_for: freshness.fresh_for(),
+            explicit: matches!(freshness, Freshness::Explicit(_)),
+            demand: demand(profile, directives),
+            stale_while_revalidate: directives.stale_while_revalidate,
+            stale_if_error: directives.stale_if_error,
+            for_authorization: shared || directives.must_revalidate,
+            for_cookies: shared || !profile.cookies_matter,
+        }
+    }
+
+    /// The age after the response was stored for the given time (§4.2.3).
+    #[must_use]
+    pub fn current_age(&self, resident: Duration) -> Duration {
+        self.initial_age.saturating_add(resident)
+    }
+}
+
+fn demand(profile: &Profile, directives: &ResponseDirectives) -> Demand {
+    let names_stale =
+        directives.stale_while_revalidate.is_some() || directives.stale_if_error.is_some();
+    // §5.2.2.10: s-maxage implies proxy-revalidate.
+    let by_s_maxage = directives.s_maxage.is_some() && (profile.strict_s_maxage || !names_stale);
+    if directives.no_cache {
+        Demand::Always
+    } else if directives.must_revalidate || directives.proxy_revalidate || by_s_maxage {
+        Demand::WhenStale
+    } else {
+        Demand::None
+    }
+}
+
+/// The age that a response arrives with (§5.1): the first member of the first Age line.
+///
+/// What is not a number of seconds counts as zero, what is beyond 2^31 as 2^31.
+#[must_use]
+pub fn age_field(headers: &HeaderMap) -> Duration {
+    let line = headers.get(AGE).map_or(&[][..], HeaderValue::as_bytes);
+    let first = line.split(|&byte| byte == b',').next().unwrap_or_default();
+    digits(first.trim_ascii().iter().copied()).unwrap_or_default()
+}
+
+/// The time of the first Date line, where it is a date.
+#[must_use]
+pub fn date_field(headers: &HeaderMap, received: SystemTime) -> Option<SystemTime> {
+    date::parse_at(headers.get(DATE)?.as_bytes(), received)
+}
+
+/// The age of a response at its arrival (§4.2.3): by the origin's clock, or by what the caches on
+/// the way say and the exchange took, whichever is more.
+#[must_use]
+pub fn initial_age(age: Duration, date: Option<SystemTime>, exchange: Exchange) -> Duration {
+    let since = |then| exchange.received.duration_since(then).unwrap_or_default();
+    // RFC 9110 §6.6.1: a response without Date is dated by its arrival.
+    let apparent = date.map_or(Duration::ZERO, since);
+    apparent.max(age.saturating_add(since(exchange.sent)))
+}
+
+/// Where a response's lifetime comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The response says so, by a directive or by Expires.
+    Explicit(Duration),
+    /// Guessed from Last-Modified (§4.2.2).
+    Heuristic(Duration),
+    /// Nothing tells.
+    Unknown,
+}
+
+impl Freshness {
+    /// The lifetime; zero where nothing tells.
+    #[must_use]
+    pub fn fresh_for(self) -> Duration {
+        match self {
+            Self::Explicit(lifetime) | Self::Heuristic(lifetime) => lifetime,
+            Self::Unknown => Duration::ZERO,
+        }
+    }
+}
+
+/// The lifetime of a response (§4.2.1, §4.2.2), held to the longest the profile allows.
+#[must_use]
+pub fn lifetime(
+    directives: &ResponseDirectives,
+    headers: &HeaderMap,
+    status: StatusCode,
+    profile: &Profile,
+    received: SystemTime,
+) -> Freshness {
+    let of_errors = profile.max_error_lifetime.filter(|_| status.as_u16() >= 400);
+    let longest = of_errors.unwrap_or(Duration::MAX).min(profile.max_lifetime);
+    let date = date_field(headers, received).unwrap_or(received);
+    let explicit = directives
+        .s_maxage
+        .or(directives.max_age)
+        .or_else(|| if directives.targeted { None } else { expires(headers, date, received) });
+    if let Some(said) = explicit {
+        return Freshness::Explicit(said.min(longest));
+    }
+    let may_guess = profile.heuristic && (directives.public || is_heuristically_cacheable(status));
+    match headers.get(LAST_MODIFIED).filter(|_| may_guess) {
+        Some(modified) => match date::parse_at(modified.as_bytes(), received) {
+            Some(modified) if modified < date => {
+                let unchanged = date.duration_since(modified).unwrap_or_default();
+                Freshness::Heuristic((unchanged / 10).min(longest))
+            }
+            _ => Freshness::Unknown,
+        },
+        None => Freshness::Unknown,
+    }
+}
+
+/// §5.3: what is not exactly one date lies in the past.
+fn expires(headers: &HeaderMap, date: SystemTime, received: SystemTime) -> Option<Duration> {
+    let mut lines = headers.get_all(EXPIRES).iter();
+    let first = lines.next()?;
+    let at = date::parse_at(first.as_bytes(), received).filter(|_| lines.next().is_none());
+    let left = at.and_then(|at| at.duration_since(date).ok());
+    Some(left.unwrap_or_default().min(LONGEST))
+}
+
+/// What a request brings to the question whether a stored response answers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Its Cache-Control or Pragma.
+    pub directives: RequestDirectives,
+    /// Whether it has Authorization.
+    pub authorization: bool,
+    /// Whether it has Cookie.
+    pub cookie: bool,
+}
+
+impl Ask {
+    /// Reads what a request's fields ask.
+    #[must_use]
+    pub fn from_fields(headers: &HeaderMap) -> Self {
+        Self {
+            directives: RequestDirectives::from_fields(headers),
+            authorization: headers.contains_key(http::header::AUTHORIZATION),
+            cookie: headers.contains_key(http::header::COOKIE),
+        }
+    }
+}
+
+/// Whether a stored response answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It is fresh and nothing is against it.
+    Fresh,
+    /// It has been stale for this long, and the client takes it so (`max-stale`).
+    MaxStale(Duration),
+    /// It has been stale for this long; nothing forbids to serve it where a policy allows.
+    Stale(Duration),
+    /// It must be validated first, and may not be served instead of an error.
+    Validate,
+    /// It may not answer a request with these credentials.
+    NotForThisRequest,
+}
+
+/// Decides whether a response stored for the time `resident` answers a request (§4).
+///
+/// ```
+/// use seawall::rfc9111::{Ask, Demand, Lifetime, Reuse, reuse};
+/// use std::time::Duration;
+///
+/// let minute = Duration::from_secs(60);
+/// let lifetime = Lifetime {
+///     initial_age: Duration::ZERO,
+///     fresh_for: minute,
+///     explicit: true,
+///     demand: Demand::None,
+///     stale_while_revalidate: None,
+///     stale_if_error: None,
+///     for_authorization: false,
+///     for_cookies: true,
+/// };
+/// assert_eq!(reuse(&lifetime, Duration::ZERO, &Ask::default()), Reuse::Fresh);
+/// assert_eq!(reuse(&lifetime, 2 * minute, &Ask::default()), Reuse::Stale(minute));
+/// ```
+#[must_use]
+pub fn reuse(lifetime: &Lifetime, resident: Duration, ask: &Ask) -> Reuse {
+    let asked = &ask.directives;
+    if (ask.authorization && !lifetime.for_authorization) || (ask.cookie && !lifetime.for_cookies) {
+        return Reuse::NotForThisRequest;
+    }
+    let age = lifetime.current_age(resident);
+    // A coarse clock must not let an answer pass for one of age zero.
+    let too_old = asked.max_age.is_some_and(|most| most.is_zero() || age > most);
+    if asked.no_cache || too_old || lifetime.demand == Demand::Always {
+        return Reuse::Validate;
+    }
+    // §4.2: fresh means the lifetime exceeds the age.
+    if lifetime.fresh_for > age {
+        let left = lifetime.fresh_for - age;
+        let enough = asked.min_fresh.is_none_or(|least| left >= least);
+        return if enough { Reuse::Fresh } else { Reuse::Validate };
+    }
+    let stale_for = age - lifetime.fresh_for;
+    if lifetime.demand == Demand::WhenStale || asked.min_fresh.is_some() {
+        return Reuse::Validate;
+    }
+    // A response that never said how long it is fresh is not known to be within any bound.
+    let known = lifetime.explicit || !lifetime.fresh_for.is_zero();
+    match asked.max_stale {
+        MaxStale::Any if known => Reuse::MaxStale(stale_for),
+        MaxStale::UpTo(most) if known && stale_for <= most => Reuse::MaxStale(stale_for),
+        _ => Reuse::Stale(stale_for),
+    }
+}

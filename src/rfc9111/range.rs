@@ -1,0 +1,138 @@
+//! Answering a part from a stored whole (RFC 9110 §14).
+
+use std::ops::RangeInclusive;
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE},
+};
+
+use super::{date, validation::EntityTag};
+
+/// How much of a stored 200 answers a request.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::RANGE};
+/// use seawall::rfc9111::range::{Selected, content_range, select};
+///
+/// let mut request = HeaderMap::new();
+/// request.insert(RANGE, HeaderValue::from_static("bytes=-3"));
+/// let Selected::Part(part) = select(&request, &HeaderMap::new(), 10) else { panic!("a part") };
+/// assert_eq!(part, 7..=9);
+/// assert_eq!(content_range(&part, 10), "bytes 7-9/10");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// All of it, with 200: no range was asked for, or none that is answered.
+    Whole,
+    /// These bytes, first and last included, with 206.
+    Part(RangeInclusive<u64>),
+    /// Nothing, with 416: the range begins beyond the end.
+    Unsatisfiable,
+}
+
+/// What a GET asks of a stored 200 that is `total` bytes long.
+///
+/// One range of bytes is answered. Several at once, other units and what cannot be read are
+/// ignored, as the law allows (§14.2). Conditions come first: a request that is owed a 304 is not
+/// asked about here.
+#[must_use]
+pub fn select(request: &HeaderMap, stored: &HeaderMap, total: u64) -> Selected {
+    let mut lines = request.get_all(RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return Selected::Whole };
+    match single(line.as_bytes()) {
+        Some(asked) if if_range_holds(request, stored) => asked.of(total),
+        _ => Selected::Whole,
+    }
+}
+
+/// The `Content-Range` of a 206.
+#[must_use]
+pub fn content_range(part: &RangeInclusive<u64>, total: u64) -> HeaderValue {
+    ascii(format!("bytes {}-{}/{total}", part.start(), part.end()))
+}
+
+/// The `Content-Range` of a 416.
+#[must_use]
+pub fn unsatisfied_range(total: u64) -> HeaderValue {
+    ascii(format!("bytes */{total}"))
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("letters, digits and marks of ASCII")
+}
+
+/// One range as it was asked for, of a length not yet known.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    From { first: u64, last: u64 },
+    Last(u64),
+}
+
+impl Asked {
+    fn of(self, total: u64) -> Selected {
+        let end = total.saturating_sub(1);
+        match self {
+            Self::From { first, last } if first < total => Selected::Part(first..=last.min(end)),
+            Self::From { .. } | Self::Last(0) => Selected::Unsatisfiable,
+            // §14.1.2 calls it satisfiable, but no Content-Range can say "none of none".
+            Self::Last(_) if total == 0 => Selected::Whole,
+            Self::Last(length) => Selected::Part(total.saturating_sub(length)..=end),
+        }
+    }
+}
+
+/// The only range in a `Range`, if it is one of bytes.
+fn single(line: &[u8]) -> Option<Asked> {
+    let (unit, set) = line.split_at_checked(6)?;
+    if !unit.eq_ignore_ascii_case(b"bytes=") {
+        return None;
+    }
+    // RFC 9110 §5.6.1: members of a list may be empty.
+    let mut ranges = set.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let range = ranges.by_ref().find(|range| !range.is_empty())?;
+    if ranges.any(|another| !another.is_empty()) {
+        return None;
+    }
+    let dash = range.iter().position(|&byte| byte == b'-')?;
+    let (first, last) = (&range[..dash], &range[dash + 1..]);
+    if first.is_empty() {
+        return number(last).map(Asked::Last);
+    }
+    let first = number(first)?;
+    let last = if last.is_empty() { u64::MAX } else { number(last)? };
+    (first <= last).then_some(Asked::From { first, last })
+}
+
+/// A number, held to the largest there is.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = digits.iter().map(|digit| u64::from(digit - b'0'));
+    Some(digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(digit)))
+}
+
+/// Whether the client's part belongs to what is stored (§13.1.5); so without the condition.
+fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    let mut lines = request.get_all(IF_RANGE).iter();
+    let asked = match (lines.next(), lines.next()) {
+        (None, _) => return true,
+        (Some(only), None) => only.as_bytes().trim_ascii(),
+        _ => return false,
+    };
+    // §13.1.5: a quote among the first three bytes makes it an entity tag.
+    if asked.iter().take(3).any(|&byte| byte == b'"') {
+        let stored = stored.get(ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
+        return match (EntityTag::parse(asked), stored) {
+            (Some(asked), Some(stored)) => asked.matches_strongly(stored),
+            _ => false,
+        };
+    }
+    let at = |value: Option<&HeaderValue>| value.and_then(|value| date::parse(value.as_bytes()));
+    match (date::parse(asked), at(stored.get(LAST_MODIFIED)), at(stored.get(DATE))) {
+        // §8.8.2.2: a date is strong once nothing else can happen in its second.
+        (Some(asked), Some(modified), Some(date)) => asked == modified && modified < date,
+        _ => false,
+    }
+}

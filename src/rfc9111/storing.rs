@@ -1,0 +1,254 @@
+//! Storing (RFC 9111 §3): which responses a shared cache keeps, and why not the others.
+
+use std::fmt;
+
+use http::header::{AUTHORIZATION, COOKIE, ETAG, HeaderMap, LAST_MODIFIED, SET_COOKIE};
+use http::{Method, StatusCode};
+
+use super::cache_control::{RequestDirectives, ResponseDirectives};
+use super::freshness::{Demand, Lifetime};
+use super::profile::Profile;
+use super::vary::Vary;
+use super::{Exchange, targeted};
+
+/// The most fields by which the variants of one response may differ.
+const MOST_VARY_NAMES: usize = 8;
+
+/// Whether a response is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It is not.
+    No(Refusal),
+    /// It is; what storing learned of its lifetime.
+    For(Lifetime),
+}
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request's method is not GET.
+    Method,
+    /// The status is informational, 304, or not among those the profile stores.
+    Status,
+    /// The status is 206.
+    PartialContent,
+    /// The response says `must-understand`, and its status is not understood (§5.2.2.3).
+    MustUnderstand,
+    /// The response says `no-store`.
+    NoStore,
+    /// The response says `private`.
+    Private,
+    /// The response sets a cookie.
+    SetCookie,
+    /// The response varies by more than its request's fields: `Vary: *`.
+    VaryStar,
+    /// The response varies by a field with credentials.
+    VaryOnCredentials,
+    /// The response varies by more fields than a cache should keep apart.
+    TooManyVaryNames,
+    /// The head has more fields, or longer ones, than are kept.
+    HeadTooLarge,
+    /// The body ends with the connection, so that a cut connection looks like its end.
+    Unframed,
+    /// The response could never be used: it has neither freshness nor a validator.
+    NoFreshnessNoValidator,
+    /// The request says `no-store`.
+    RequestNoStore,
+    /// The request has Authorization, and the response does not say it is for all (§3.5).
+    Authorization,
+    /// The request has Cookie, and the response does not say it is for all.
+    RequestCookie,
+    /// The request has a field that origins reflect but keys leave out.
+    UnkeyedField,
+}
+
+impl Refusal {
+    /// Whether the fault is only this request's: the response to another may be stored.
+    #[must_use]
+    pub fn by_request(&self) -> bool {
+        match self {
+            Self::Method
+            | Self::RequestNoStore
+            | Self::Authorization
+            | Self::RequestCookie
+            | Self::UnkeyedField => true,
+            Self::Status
+            | Self::PartialContent
+            | Self::MustUnderstand
+            | Self::NoStore
+            | Self::Private
+            | Self::SetCookie
+            | Self::VaryStar
+            | Self::VaryOnCredentials
+            | Self::TooManyVaryNames
+            | Self::HeadTooLarge
+            | Self::Unframed
+            | Self::NoFreshnessNoValidator => false,
+        }
+    }
+
+    /// A short name for labels, in the alphabet of a structured-field token.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Status => "status",
+            Self::PartialContent => "partial-content",
+            Self::MustUnderstand => "must-understand",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::SetCookie => "set-cookie",
+            Self::VaryStar => "vary-star",
+            Self::VaryOnCredentials => "vary-on-credentials",
+            Self::TooManyVaryNames => "too-many-vary-names",
+            Self::HeadTooLarge => "head-too-large",
+            Self::Unframed => "unframed",
+            Self::NoFreshnessNoValidator => "no-freshness-no-validator",
+            Self::RequestNoStore => "request-no-store",
+            Self::Authorization => "authorization",
+            Self::RequestCookie => "request-cookie",
+            Self::UnkeyedField => "unkeyed-field",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Decides whether the response to a request is stored (§3).
+///
+/// A fault of the response is named before a fault of the request, so that
+/// [`Refusal::by_request`] tells whether to try again with the next one.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
+/// use seawall::rfc9111::{Exchange, Keep, Profile, Refusal, keep};
+/// use std::time::SystemTime;
+///
+/// let now = SystemTime::now();
+/// let exchange = Exchange { sent: now, received: now };
+/// let mut response = HeaderMap::new();
+/// response.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60, private"));
+/// let request = HeaderMap::new();
+/// let kept = keep(&Profile::safe(), &Method::GET, &request, StatusCode::OK, &response, exchange);
+/// assert_eq!(kept, Keep::No(Refusal::Private));
+/// ```
+#[must_use]
+pub fn keep(
+    profile: &Profile,
+    method: &Method,
+    request: &HeaderMap,
+    status: StatusCode,
+    response: &HeaderMap,
+    exchange: Exchange,
+) -> Keep {
+    if method != Method::GET {
+        return Keep::No(Refusal::Method);
+    }
+    let directives = targeted::governing(profile, response);
+    let lifetime = Lifetime::learn(profile, &directives, status, response, exchange);
+    let refused = by_status(profile, status, &directives, &lifetime)
+        .or_else(|| by_directives(status, &directives))
+        .or_else(|| by_fields(profile, response, &lifetime))
+        .or_else(|| by_use(status, response, &lifetime))
+        .or_else(|| by_request(profile, request, &lifetime));
+    refused.map_or(Keep::For(lifetime), Keep::No)
+}
+
+fn by_status(
+    profile: &Profile,
+    status: StatusCode,
+    directives: &ResponseDirectives,
+    lifetime: &Lifetime,
+) -> Option<Refusal> {
+    if status == StatusCode::PARTIAL_CONTENT {
+        return Some(Refusal::PartialContent);
+    }
+    let final_status = !status.is_informational() && status != StatusCode::NOT_MODIFIED;
+    let by_default = is_heuristically_cacheable(status);
+    let on_demand = profile.any_status && (lifetime.explicit || directives.public);
+    let storable = final_status && (by_default || on_demand);
+    (!storable).then_some(Refusal::Status)
+}
+
+fn by_directives(status: StatusCode, directives: &ResponseDirectives) -> Option<Refusal> {
+    // §5.2.2.3: must-understand replaces no-store where the status is understood.
+    if directives.must_understand && !is_understood(status) {
+        Some(Refusal::MustUnderstand)
+    } else if directives.no_store && !directives.must_understand {
+        Some(Refusal::NoStore)
+    } else {
+        directives.private.then_some(Refusal::Private)
+    }
+}
+
+fn by_fields(profile: &Profile, response: &HeaderMap, lifetime: &Lifetime) -> Option<Refusal> {
+    let set_cookie_allowed = profile.store_set_cookie && lifetime.explicit;
+    if response.contains_key(SET_COOKIE) && !set_cookie_allowed {
+        return Some(Refusal::SetCookie);
+    }
+    match Vary::from_fields(response) {
+        Vary::None => None,
+        Vary::Any => Some(Refusal::VaryStar),
+        Vary::Names(names) if names.names_credentials() && !profile.vary_on_credentials => {
+            Some(Refusal::VaryOnCredentials)
+        }
+        Vary::Names(names) if names.len() > MOST_VARY_NAMES => Some(Refusal::TooManyVaryNames),
+        Vary::Names(_) => None,
+    }
+}
+
+/// Refuses what no later request could be answered with.
+fn by_use(status: StatusCode, response: &HeaderMap, lifetime: &Lifetime) -> Option<Refusal> {
+    let error = status.as_u16() >= 400;
+    let fresh = !lifetime.fresh_for.is_zero() && lifetime.demand != Demand::Always;
+    let serves_stale = lifetime.demand == Demand::None
+        && (lifetime.stale_while_revalidate.is_some() || lifetime.stale_if_error.is_some());
+    let validator = response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED);
+    // An error without a lifetime of its own is not worth a validation each time.
+    let validates = validator && (lifetime.explicit || !error);
+    (!fresh && !serves_stale && !validates).then_some(Refusal::NoFreshnessNoValidator)
+}
+
+fn by_request(profile: &Profile, request: &HeaderMap, lifetime: &Lifetime) -> Option<Refusal> {
+    if RequestDirectives::from_fields(request).no_store {
+        Some(Refusal::RequestNoStore)
+    } else if request.contains_key(AUTHORIZATION) && !lifetime.for_authorization {
+        Some(Refusal::Authorization)
+    } else if request.contains_key(COOKIE) && !lifetime.for_cookies {
+        Some(Refusal::RequestCookie)
+    } else if profile.unkeyed_fields_matter && request.keys().any(|name| is_unkeyed(name.as_str()))
+    {
+        Some(Refusal::UnkeyedField)
+    } else {
+        None
+    }
+}
+
+/// Fields of a request that change what some origins answer, though no key holds them.
+fn is_unkeyed(name: &str) -> bool {
+    match name.strip_prefix("x-forwarded-") {
+        Some(what) => what != "for",
+        None => matches!(
+            name,
+            "forwarded" | "x-original-url" | "x-rewrite-url" | "x-http-method-override"
+        ),
+    }
+}
+
+/// RFC 9110 §15.1, without 206, which this cache does not store.
+pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// The final statuses that RFC 9110 §15 defines and that ask nothing special of a cache.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+    )
+}

@@ -1,0 +1,167 @@
+//! Where entries are kept.
+//!
+//! | store | keeps entries | feature |
+//! |---|---|---|
+//! | [`Memory`] | in this process, weighed in bytes | `memory` (default) |
+//!
+//! A [`Store`] of your own needs three operations. It may forget anything at any time; it may fail,
+//! which counts as a miss and never reaches a client; and it need not understand what it keeps:
+//! whether a [`Record`] may be used is decided on every read by who reads it.
+
+mod key;
+#[cfg(feature = "memory")]
+mod memory;
+mod record;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+pub use self::key::{Key, KeyWriter};
+#[cfg(feature = "memory")]
+pub use self::memory::Memory;
+pub use self::record::{Entry, Record};
+pub(crate) use self::record::{Head, Sharing, Variants};
+use crate::error::BoxError;
+
+/// A place where records are kept under their keys.
+///
+/// # Cancellation
+/// Every future may be dropped at any time: an operation may then have happened or not, and no later
+/// one may be harmed by it.
+pub trait Store: Send + Sync + 'static {
+    /// What is at hand without waiting; `None` where that is not known.
+    ///
+    /// This is the path of a hit: it should take nanoseconds.
+    fn peek(&self, key: &[u8]) -> Option<Record> {
+        let _ = key;
+        None
+    }
+
+    /// Whether [`get`](Self::get) may find what [`peek`](Self::peek) does not.
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    /// Looks `key` up.
+    fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Record>, BoxError>> + Send;
+
+    /// Keeps `record` under `key`, in place of what was there.
+    fn put(&self, key: Key, record: Record) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// Forgets `key`.
+    fn remove(&self, key: &Key) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// How many records are at hand, and what they weigh in bytes.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+}
+
+/// What a store holds at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Records: entries, and lists of the variants of a key.
+    pub records: u64,
+    /// Their weight in bytes, keys and overhead included.
+    pub bytes: u64,
+}
+
+/// A store for those who keep nothing: what [`CoalesceLayer`](crate::CoalesceLayer) looks in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nothing;
+
+impl Store for Nothing {
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    async fn get(&self, _: &Key) -> Result<Option<Record>, BoxError> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: Key, _: Record) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &Key) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
+
+/// A store behind a pointer: a call for what is at hand, a box for what has to be waited for.
+trait Erased: Send + Sync {
+    fn peek(&self, key: &[u8]) -> Option<Record>;
+    fn is_remote(&self) -> bool;
+    fn get<'a>(&'a self, key: &'a Key) -> Pending<'a, Option<Record>>;
+    fn put(&self, key: Key, record: Record) -> Pending<'_, ()>;
+    fn remove<'a>(&'a self, key: &'a Key) -> Pending<'a, ()>;
+    fn figures(&self) -> Figures;
+}
+
+impl<S: Store> Erased for S {
+    fn peek(&self, key: &[u8]) -> Option<Record> {
+        Store::peek(self, key)
+    }
+
+    fn is_remote(&self) -> bool {
+        Store::is_remote(self)
+    }
+
+    fn get<'a>(&'a self, key: &'a Key) -> Pending<'a, Option<Record>> {
+        Box::pin(Store::get(self, key))
+    }
+
+    fn put(&self, key: Key, record: Record) -> Pending<'_, ()> {
+        Box::pin(Store::put(self, key, record))
+    }
+
+    fn remove<'a>(&'a self, key: &'a Key) -> Pending<'a, ()> {
+        Box::pin(Store::remove(self, key))
+    }
+
+    fn figures(&self) -> Figures {
+        Store::figures(self)
+    }
+}
+
+/// Any store, as engines hold it.
+#[derive(Clone)]
+pub(crate) struct AnyStore(Arc<dyn Erased>);
+
+impl AnyStore {
+    pub(crate) fn new(store: impl Store) -> Self {
+        Self(Arc::new(store))
+    }
+
+    #[inline]
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<Record> {
+        self.0.peek(key)
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        self.0.is_remote()
+    }
+
+    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
+        self.0.get(key).await
+    }
+
+    pub(crate) async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
+        self.0.put(key, record).await
+    }
+
+    pub(crate) async fn remove(&self, key: &Key) -> Result<(), BoxError> {
+        self.0.remove(key).await
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.0.figures()
+    }
+}
+
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AnyStore").field(&self.figures()).finish()
+    }
+}

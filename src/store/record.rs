@@ -1,0 +1,230 @@
+//! What is kept: entries, and which variants a key has.
+
+use std::{collections::VecDeque, fmt, mem, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    header::{AGE, CACHE_CONTROL},
+};
+use tokio::time::Instant;
+
+use super::Key;
+use crate::{
+    rfc9111::{
+        cache_status::{self, CACHE_STATUS, Member},
+        freshness::Lifetime,
+        vary::Names,
+    },
+    sync::{Mutex, lock},
+};
+
+/// What a [`Store`](super::Store) keeps under a key.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Record {
+    /// An answer.
+    Entry(Entry),
+    /// The answers of this key vary, and are kept under keys of their own (RFC 9111 §4.1).
+    Variants(Arc<Variants>),
+}
+
+impl Record {
+    /// What it takes in memory, in bytes, its key left aside.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Entry(entry) => entry.weight(),
+            Self::Variants(variants) => variants.weight(),
+        }
+    }
+}
+
+/// A stored answer: its head with all that was learned from it, its body in one piece, its trailers.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub(crate) head: Arc<Head>,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: Option<Arc<HeaderMap>>,
+}
+
+impl Entry {
+    /// The full key.
+    pub fn key(&self) -> &Key {
+        &self.head.key
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// How long it has been here.
+    pub(crate) fn resident(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.head.born)
+    }
+
+    fn weight(&self) -> u64 {
+        let trailers = self.trailers.as_deref().map_or(0, weight_of);
+        (mem::size_of::<Head>() + weight_of(&self.head.fields) + self.body.len() + trailers) as u64
+    }
+}
+
+/// The head of an answer, and what was learned from it once, so that no later decision parses it.
+pub(crate) struct Head {
+    /// The full key, the variant included.
+    pub(crate) key: Key,
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    /// As they are sent on a hit: `Age` has its place, `Cache-Status` its value.
+    pub(crate) fields: HeaderMap,
+    /// What caches below said in `Cache-Status`.
+    pub(crate) below: Option<HeaderValue>,
+    /// The fields that `Vary` names.
+    pub(crate) names: Option<Names>,
+    pub(crate) sharing: Sharing,
+    /// When it arrived, or was last validated.
+    pub(crate) born: Instant,
+    /// The length of the body, where the head knew it.
+    pub(crate) length: Option<u64>,
+}
+
+/// With whom an answer may be shared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Sharing {
+    /// It may be kept: whoever may be answered from storage may follow it.
+    Stored(Lifetime),
+    /// It may not be kept, but nothing forbids that those who asked at the same time share it.
+    InFlight {
+        /// Its own request had `Authorization` or `Cookie`.
+        credentials: bool,
+    },
+}
+
+impl Head {
+    /// Copies `fields` into exact allocations and makes room for what a hit sets; `status`: whether
+    /// a hit says so in `Cache-Status`. Also returns what caches below said there.
+    pub(crate) fn fields<'a>(
+        fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        status: bool,
+    ) -> (HeaderMap, Option<HeaderValue>) {
+        let mut below = HeaderMap::new();
+        let mut kept = Vec::with_capacity(16);
+        for (name, value) in fields {
+            if status && *name == CACHE_STATUS {
+                below.append(CACHE_STATUS, value.clone());
+            } else if *name != AGE {
+                kept.push((name, value));
+            }
+        }
+        let below = cache_status::joined(&below);
+        let mut compact = compacted(&kept, 2);
+        compact.insert(AGE, HeaderValue::from_static("0"));
+        if status {
+            compact.insert(CACHE_STATUS, Member::hit().after(below.as_ref()));
+        }
+        (compact, below)
+    }
+
+    pub(crate) fn lifetime(&self) -> Option<&Lifetime> {
+        match &self.sharing {
+            Sharing::Stored(lifetime) => Some(lifetime),
+            Sharing::InFlight { .. } => None,
+        }
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("status", &self.status)
+            .field("cache_control", &self.fields.get(CACHE_CONTROL))
+            .field("sharing", &self.sharing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A copy of `fields` whose values lie in one allocation of just their size.
+///
+/// The values of a parsed head are slices of the parser's buffer, which is several times as large.
+pub(crate) fn compacted(fields: &[(&HeaderName, &HeaderValue)], room: usize) -> HeaderMap {
+    let bytes = fields.iter().map(|(_, value)| value.len()).sum();
+    let mut block = BytesMut::with_capacity(bytes);
+    for (_, value) in fields {
+        block.extend_from_slice(value.as_bytes());
+    }
+    let mut block = block.freeze();
+    let mut map = HeaderMap::with_capacity(fields.len() + room);
+    for &(name, value) in fields {
+        let copy = HeaderValue::from_maybe_shared(block.split_to(value.len()));
+        let mut copy = copy.unwrap_or_else(|_| value.clone());
+        copy.set_sensitive(value.is_sensitive());
+        map.append(name.clone(), copy);
+    }
+    map
+}
+
+/// What a map takes: its table, its values, the names that are not the standard ones.
+fn weight_of(fields: &HeaderMap) -> usize {
+    const SLOT: usize = mem::size_of::<HeaderName>() + mem::size_of::<HeaderValue>() + 40;
+    fields.capacity() * SLOT
+        + fields.iter().map(|(name, value)| value.len() + name.as_str().len()).sum::<usize>()
+}
+
+/// How the answers of one key vary.
+///
+/// What is kept under the key itself is only which fields tell variants apart: a fact that every
+/// writer agrees on, so that two of them at once lose nothing.
+pub struct Variants {
+    sets: Vec<Names>,
+    /// The keys of the variants in the order in which they came: the oldest goes first.
+    recent: Mutex<VecDeque<Key>>,
+}
+
+/// The most sets of names that are told apart; an older one is forgotten.
+const MOST_SETS: usize = 4;
+
+impl Variants {
+    pub(crate) fn sets(&self) -> &[Names] {
+        &self.sets
+    }
+
+    /// With the variants that `names` tells apart, beside those known before.
+    pub(crate) fn and(before: Option<&Arc<Self>>, names: &Names) -> Arc<Self> {
+        match before {
+            Some(before) if before.sets.first() == Some(names) => Arc::clone(before),
+            Some(before) => {
+                let others = before.sets.iter().filter(|set| *set != names).cloned();
+                let sets = std::iter::once(names.clone()).chain(others).take(MOST_SETS).collect();
+                let recent = lock(&before.recent).clone();
+                Arc::new(Self { sets, recent: Mutex::new(recent) })
+            }
+            None => Arc::new(Self { sets: vec![names.clone()], recent: Mutex::default() }),
+        }
+    }
+
+    /// Notes that the variant `key` was stored; returns one that has to go, beyond `most`.
+    pub(crate) fn stored(&self, key: &Key, most: usize) -> Option<Key> {
+        let mut recent = lock(&self.recent);
+        if let Some(place) = recent.iter().position(|known| known == key) {
+            recent.remove(place);
+        }
+        recent.push_back(key.clone());
+        if recent.len() > most { recent.pop_front() } else { None }
+    }
+
+    fn weight(&self) -> u64 {
+        let keys: usize = lock(&self.recent).iter().map(|key| key.as_bytes().len() + 48).sum();
+        (mem::size_of::<Self>() + self.sets.len() * 64 + keys) as u64
+    }
+}
+
+impl fmt::Debug for Variants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variants").field("sets", &self.sets).finish_non_exhaustive()
+    }
+}
