@@ -1,0 +1,313 @@
+//! The command line and the environment: what the gateway can be told, and how it says no.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Parser, ValueEnum, error::ErrorKind};
+use http::{
+    Uri,
+    uri::{Authority, PathAndQuery},
+};
+use ipnet::IpNet;
+
+/// A caching reverse proxy in front of one origin. Without `--origin` it brings a demo origin.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gateway")]
+pub(crate) struct Flags {
+    /// The origin: http://host:port, or h2c://host:port for HTTP/2 with prior knowledge
+    #[arg(long, value_name = "URL", env = "SEAWALL_ORIGIN")]
+    pub(crate) origin: Option<OriginUrl>,
+    /// Where clients are served, HTTP/1.1 and h2c
+    #[arg(long, value_name = "ADDR", env = "SEAWALL_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Where the operator is served
+    #[arg(long, value_name = "ADDR", env = "SEAWALL_ADMIN", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
+    /// The file whose content the operator sends as `Authorization: Bearer`
+    #[arg(long, value_name = "F", env = "SEAWALL_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// Proxies whose Forwarded and X-Forwarded-* are believed (may repeat)
+    #[arg(long, value_name = "CIDR", env = "SEAWALL_TRUSTED_PROXY", value_delimiter = ',')]
+    #[arg(value_parser = network)]
+    pub(crate) trusted_proxy: Vec<IpNet>,
+    /// How strictly HTTP's caching rules are read
+    #[arg(long, env = "SEAWALL_PROFILE", value_enum, default_value = "safe")]
+    pub(crate) profile: Profile,
+    /// What the responses kept in memory may weigh
+    #[arg(long, value_name = "SIZE", env = "SEAWALL_MEMORY", default_value = "256MiB")]
+    #[arg(value_parser = size)]
+    pub(crate) memory: u64,
+    /// The largest body kept
+    #[arg(long, value_name = "SIZE", env = "SEAWALL_MAX_BODY", default_value = "1MiB")]
+    #[arg(value_parser = size)]
+    pub(crate) max_body: u64,
+    /// How long the origin may take to answer, and to be silent within a body
+    #[arg(long, value_name = "DUR", env = "SEAWALL_TIMEOUT", default_value = "10s")]
+    #[arg(value_parser = timeout)]
+    pub(crate) timeout: Duration,
+    /// How long running requests may take to finish after SIGTERM or Ctrl-C
+    #[arg(long, value_name = "DUR", env = "SEAWALL_DRAIN", default_value = "10s")]
+    #[arg(value_parser = duration)]
+    pub(crate) drain: Duration,
+}
+
+/// Which reading of HTTP's caching rules applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    Safe,
+    ReverseProxy,
+}
+
+/// Why there are no flags to go on with.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Help was asked for: the text to show.
+    Asked(String),
+    /// One line saying what is wrong.
+    Wrong(String),
+}
+
+impl Flags {
+    /// Reads `args` (the first is the program's name) and `SEAWALL_…`; the command line wins.
+    pub(crate) fn read<I, T>(args: I) -> Result<Self, Stop>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let flags = Self::try_parse_from(args).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Asked(error.to_string()),
+            _ => Stop::Wrong(first_line(&error.to_string())),
+        })?;
+        if !flags.admin.ip().is_loopback() && flags.admin_token_file.is_none() {
+            let admin = flags.admin;
+            return Err(Stop::Wrong(format!(
+                "--admin {admin} is not loopback and so needs --admin-token-file"
+            )));
+        }
+        Ok(flags)
+    }
+}
+
+/// An origin's address, and which HTTP it speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OriginUrl {
+    pub(crate) authority: Authority,
+    pub(crate) protocol: Protocol,
+}
+
+/// How the origin is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    H2c,
+}
+
+impl FromStr for OriginUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = "an origin is http://host:port or h2c://host:port";
+        let uri = Uri::from_str(text).map_err(|error| format!("{shape} ({error})"))?;
+        let protocol = match uri.scheme_str() {
+            Some("http") => Protocol::Http1,
+            Some("h2c") => Protocol::H2c,
+            _ => return Err(shape.to_owned()),
+        };
+        let Some(authority) = uri.authority() else {
+            return Err(shape.to_owned());
+        };
+        if authority.as_str().contains('@') {
+            return Err("an origin has no user name".to_owned());
+        }
+        if uri.path_and_query().map_or("/", PathAndQuery::as_str) != "/" {
+            return Err("an origin has no path: the client's is kept".to_owned());
+        }
+        let bare = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => true,
+            Some(_) if authority.port_u16().is_some_and(|port| port > 0) => false,
+            _ => return Err(shape.to_owned()),
+        };
+        if authority.host().is_empty() {
+            return Err(shape.to_owned());
+        }
+        let full = if bare { format!("{authority}:80") } else { authority.to_string() };
+        let authority = Authority::from_str(&full).map_err(|_| shape.to_owned())?;
+        Ok(Self { authority, protocol })
+    }
+}
+
+/// clap's message without its prefix, its usage and its hints.
+fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or("the flags cannot be read");
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (digits, unit) = number_and_unit(text);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("a duration is 500ms, 2s, 1m, 1h, 1d or 0".to_owned()),
+    };
+    let count: u64 = digits.parse().map_err(|_| "a duration is 500ms, 2s, 1m, 1h, 1d or 0")?;
+    match count.checked_mul(millis) {
+        Some(millis) if millis <= LONGEST => Ok(Duration::from_millis(millis)),
+        _ => Err("longer than 100 years".to_owned()),
+    }
+}
+
+/// So that adding one to the time of day never overflows, in milliseconds.
+const LONGEST: u64 = 100 * 365 * 86_400_000;
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("an origin needs some time to answer".to_owned()),
+        some => Ok(some),
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = number_and_unit(text);
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err("a size is 64KiB, 1MiB, 1GiB or a number of bytes".to_owned()),
+    };
+    let count: u64 =
+        digits.parse().map_err(|_| "a size is 64KiB, 1MiB, 1GiB or a number of bytes")?;
+    count
+        .checked_mul(1 << shift)
+        .filter(|bytes| usize::try_from(*bytes).is_ok())
+        .ok_or_else(|| "more than this machine can address".to_owned())
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| "a network is 10.0.0.0/8, fd00::/8 or one address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Flags, Stop> {
+        Flags::read(["gateway"].iter().chain(args))
+    }
+
+    fn wrong(args: &[&str]) -> String {
+        match read(args) {
+            Err(Stop::Wrong(line)) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let flags = read(&[]).unwrap();
+        assert_eq!(flags.origin, None);
+        assert_eq!(flags.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(flags.admin.to_string(), "127.0.0.1:8081");
+        assert_eq!(flags.profile, Profile::Safe);
+        assert_eq!((flags.memory, flags.max_body), (256 << 20, 1 << 20));
+        assert_eq!(flags.timeout, Duration::from_secs(10));
+        assert_eq!(flags.drain, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in [("500ms", 500), ("2s", 2_000), ("1m", 60_000), ("0", 0), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in
+            ["", "2", "s", "-1s", "1.5s", "2 s", "2sec", "99999999999999999999s", "9999999d"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(timeout("0").is_err());
+    }
+
+    #[test]
+    fn sizes_are_binary_or_bytes() {
+        for (text, bytes) in [("64KiB", 64 << 10), ("1MiB", 1 << 20), ("1GiB", 1 << 30), ("7", 7)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "KiB", "1MB", "1 MiB", "-1", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_may_be_single_addresses() {
+        assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("192.0.2.7").unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        assert!(network("10.0.0.0/33").is_err() && network("proxy").is_err());
+        let flags = read(&["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1"]).unwrap();
+        assert_eq!(flags.trusted_proxy.len(), 2);
+    }
+
+    #[test]
+    fn an_origin_is_a_host_and_a_protocol() {
+        let origin: OriginUrl = "http://example.com:3000".parse().unwrap();
+        assert_eq!(
+            (origin.authority.as_str(), origin.protocol),
+            ("example.com:3000", Protocol::Http1)
+        );
+        let origin: OriginUrl = "h2c://[::1]:50051/".parse().unwrap();
+        assert_eq!((origin.authority.as_str(), origin.protocol), ("[::1]:50051", Protocol::H2c));
+        assert_eq!("http://a".parse::<OriginUrl>().unwrap().authority.as_str(), "a:80");
+        for text in [
+            "",
+            "a:80",
+            "https://a",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "http://u@a:80",
+            "http://a:0",
+            "http://a:99999",
+            "http://a:x",
+            "ftp://a",
+            "http://a b",
+        ] {
+            assert!(text.parse::<OriginUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for args in [
+            &["--nonsense"][..],
+            &["--stale-if-error", "1m"],
+            &["--origin", "https://a"],
+            &["--memory", "1MB"],
+            &["--timeout", "soon"],
+            &["--profile", "bold"],
+            &["--listen", "8080"],
+            &["extra"],
+        ] {
+            let line = wrong(args);
+            assert!(!line.is_empty() && !line.contains('\n'), "{line:?}");
+            assert!(line.contains(args[0]), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_admin_address_needs_a_token() {
+        assert!(wrong(&["--admin", "0.0.0.0:8081"]).contains("--admin-token-file"));
+        assert!(read(&["--admin", "0.0.0.0:8081", "--admin-token-file", "t"]).is_ok());
+        assert!(read(&["--admin", "[::1]:8081"]).is_ok());
+    }
+}

@@ -1,0 +1,84 @@
+//! Where a client's request enters: counted, checked, rewritten, and handed to the layers.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, uri::Authority};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use ipnet::IpNet;
+use tower::{Service, ServiceExt};
+
+use crate::{plain::plain, proxy, stats::Stats};
+
+/// The front for one client, made by [`Front::of`].
+#[derive(Clone)]
+pub(crate) struct Front<S> {
+    stack: S,
+    peer: IpAddr,
+    rules: Arc<Rules>,
+}
+
+struct Rules {
+    trusted: Vec<IpNet>,
+    nameless: Authority,
+    stats: Arc<Stats>,
+}
+
+impl<S: Clone> Front<S> {
+    /// `nameless` is the host of requests that may do without one.
+    pub(crate) fn new(
+        stack: S,
+        trusted: Vec<IpNet>,
+        nameless: Authority,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let rules = Arc::new(Rules { trusted, nameless, stats });
+        Self { stack, peer: IpAddr::from([0, 0, 0, 0]), rules }
+    }
+
+    /// The front as this client meets it.
+    pub(crate) fn of(&self, peer: IpAddr) -> Self {
+        Self { peer, ..self.clone() }
+    }
+}
+
+impl<S, B> Service<Request<Incoming>> for Front<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Either<Full<Bytes>, B>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        self.rules.stats.requests.fetch_add(1, Relaxed);
+        let (mut head, body) = request.into_parts();
+        let rules = &self.rules;
+        match proxy::receive(&mut head, self.peer, &rules.trusted, &rules.nameless) {
+            Ok(()) => {
+                let answer = self.stack.clone().oneshot(Request::from_parts(head, body));
+                Box::pin(async move {
+                    let mut answer = answer.await?;
+                    proxy::answer(&mut answer);
+                    Ok(answer.map(Either::Right))
+                })
+            }
+            Err(refusal) => {
+                Box::pin(async move { Ok(plain(refusal.status, refusal.text).map(Either::Left)) })
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The layers between the front and the origin: the one place that knows them.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+use seawall::{Cache, CacheLayer, Profile, RespondLayer, observe::Event, store::Memory};
+use tower::{Service, ServiceBuilder};
+
+use crate::{
+    BoxError,
+    flags::{self, Flags},
+    origin::{Failure, Origin},
+    stats::{Kept, Stats},
+};
+
+/// What the layers share.
+pub(crate) fn cache(flags: &Flags, stats: &Arc<Stats>) -> Cache {
+    let counted = Arc::clone(stats);
+    #[cfg(feature = "metrics")]
+    let metrics = seawall::observe::Metrics::new();
+    let cache = Cache::builder(Memory::bytes(flags.memory))
+        .max_body(usize::try_from(flags.max_body).unwrap_or(usize::MAX))
+        .observer(move |event: &Event<'_>| {
+            count(&counted, event);
+            #[cfg(feature = "metrics")]
+            seawall::observe::Observer::on_event(&metrics, event);
+        })
+        .build();
+    let asked = cache.clone();
+    stats.kept_by(move || {
+        let figures = asked.figures();
+        Kept {
+            entries: figures.records,
+            bytes: figures.bytes,
+            flights: figures.flights as u64,
+            uncacheable_remembered: figures.remembered as u64,
+        }
+    });
+    cache
+}
+
+fn count(stats: &Stats, event: &Event<'_>) {
+    let counter = match event {
+        Event::Hit { .. } => &stats.hits,
+        Event::Miss => &stats.misses,
+        Event::Followed => &stats.followers,
+        Event::Passed(_) => &stats.passes,
+        _ => return,
+    };
+    counter.fetch_add(1, Relaxed);
+}
+
+/// Everything a request passes on its way to the origin.
+pub(crate) fn stack(
+    origin: Origin,
+    flags: &Flags,
+    cache: Cache,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<impl Body<Data = Bytes, Error = BoxError> + Send + 'static>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static {
+    let profile = match flags.profile {
+        flags::Profile::Safe => Profile::safe(),
+        flags::Profile::ReverseProxy => Profile::reverse_proxy(),
+    };
+    ServiceBuilder::new()
+        .layer(RespondLayer::new().status(status))
+        .layer(CacheLayer::new(cache).policy(profile))
+        .service(origin)
+}
+
+/// What a client is told when its own request broke off. Timeouts the layer knows by itself.
+fn status(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
+    match error.downcast_ref()? {
+        Failure::ClientStalled => Some(StatusCode::REQUEST_TIMEOUT),
+        Failure::ClientGone => Some(StatusCode::BAD_REQUEST),
+        _ => None,
+    }
+}

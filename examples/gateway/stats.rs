@@ -1,0 +1,120 @@
+//! The figures behind `/status`, `/metrics` and the live line: counters since start, and gauges.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// What the gateway has counted since it started.
+pub(crate) struct Stats {
+    since: Instant,
+    /// Requests that arrived, refused ones included.
+    pub(crate) requests: AtomicU64,
+    /// Answered from storage.
+    pub(crate) hits: AtomicU64,
+    /// Fetched, because storage had no answer.
+    pub(crate) misses: AtomicU64,
+    /// Handed on without looking.
+    pub(crate) passes: AtomicU64,
+    /// Answered by a fetch that another request had begun.
+    pub(crate) followers: AtomicU64,
+    /// Calls made to the origin.
+    pub(crate) origin_calls: AtomicU64,
+    /// Calls whose body has not ended yet.
+    pub(crate) origin_in_flight: AtomicU64,
+    /// Calls that brought no whole answer, or one of 500 and above.
+    pub(crate) origin_failures: AtomicU64,
+    /// The gateway is finishing what runs and takes nothing new.
+    pub(crate) draining: AtomicBool,
+    kept: OnceLock<Box<dyn Fn() -> Kept + Send + Sync>>,
+}
+
+/// What the layers hold at the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) flights: u64,
+    pub(crate) uncacheable_remembered: u64,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            since: Instant::now(),
+            requests: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            passes: AtomicU64::new(0),
+            followers: AtomicU64::new(0),
+            origin_calls: AtomicU64::new(0),
+            origin_in_flight: AtomicU64::new(0),
+            origin_failures: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            kept: OnceLock::new(),
+        })
+    }
+
+    /// Where the figures of the layers come from; the first to say so is asked.
+    pub(crate) fn kept_by(&self, ask: impl Fn() -> Kept + Send + Sync + 'static) {
+        let _ = self.kept.set(Box::new(ask));
+    }
+
+    pub(crate) fn kept(&self) -> Kept {
+        self.kept.get().map_or_else(Kept::default, |ask| ask())
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// One call to the origin: in flight until the guard is dropped.
+    pub(crate) fn origin_call(self: &Arc<Self>) -> Call {
+        self.origin_calls.fetch_add(1, Relaxed);
+        self.origin_in_flight.fetch_add(1, Relaxed);
+        Call { stats: Arc::clone(self), failed: false }
+    }
+}
+
+/// A call to the origin that has not ended.
+pub(crate) struct Call {
+    stats: Arc<Stats>,
+    failed: bool,
+}
+
+impl Call {
+    /// Counts this call as failed, once.
+    pub(crate) fn fail(&mut self) {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.stats.origin_failures.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.stats.origin_in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_in_flight_until_dropped_and_fails_once() {
+        let stats = Stats::new();
+        let mut call = stats.origin_call();
+        call.fail();
+        call.fail();
+        assert_eq!(stats.origin_in_flight.load(Relaxed), 1);
+        drop(call);
+        assert_eq!(stats.origin_in_flight.load(Relaxed), 0);
+        assert_eq!(stats.origin_failures.load(Relaxed), 1);
+    }
+}

@@ -1,0 +1,15 @@
+//! The example `gateway` as a process: started with flags, spoken to over sockets, told to stop.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "gateway/support.rs"]
+mod support;
+
+#[path = "gateway/admin.rs"]
+mod admin;
+#[path = "gateway/bodies.rs"]
+mod bodies;
+#[path = "gateway/heads.rs"]
+mod heads;
+#[path = "gateway/process.rs"]
+mod process;
