@@ -135,7 +135,7 @@ impl<K> Engine<K> {
                 Found::Entry(entry) => match self.reuse(&entry, &ask, now) {
                     Reuse::Fresh | Reuse::MaxStale(_) => {
                         return ready(self.from_storage(
-                            &entry,
+                            entry,
                             &ask,
                             request.headers(),
                             now,
@@ -226,33 +226,32 @@ impl<K> Engine<K> {
     /// Answers from an entry: the whole of it, a part of it, or that the caller has it already.
     fn from_storage<R>(
         &self,
-        entry: &Entry,
+        entry: Entry,
         ask: &Ask,
         request: &HeaderMap,
         now: Instant,
         tells: Tells,
     ) -> Response<Body<R>> {
-        let head = &*entry.head;
+        let Entry { head, body, trailers } = entry;
+        let head = &*head;
         let mut fields = head.fields.clone();
         set_age(&mut fields, head, now);
         if !tells.client {
             untold(&mut fields, head);
         }
-        let cut = cut(head, &mut fields, ask, request, Some(entry.body.len() as u64));
+        let cut = cut(head, &mut fields, ask, request, Some(body.len() as u64));
         self.cache.listener.tell(&Event::Hit { validated: matches!(cut, Portion::NotModified) });
         let head_only = ask.kind == Kind::Head;
         if head_only && !fields.contains_key(CONTENT_LENGTH) && matches!(cut, Portion::Whole) {
             // What a GET would be answered with (RFC 9110 §8.6).
-            fields.insert(CONTENT_LENGTH, HeaderValue::from(entry.body.len() as u64));
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         }
         let (status, body) = match cut {
             _ if head_only => (cut.status(head), Body::empty()),
-            Portion::Whole => {
-                (head.status, Body::stored(entry.body.clone(), entry.trailers.clone()))
-            }
+            Portion::Whole => (head.status, Body::stored(body, trailers)),
             Portion::Part(part) => {
                 let (start, end) = (part.skip as usize, (part.skip + part.take) as usize);
-                (StatusCode::PARTIAL_CONTENT, Body::stored(entry.body.slice(start..end), None))
+                (StatusCode::PARTIAL_CONTENT, Body::stored(body.slice(start..end), None))
             }
             Portion::NotModified | Portion::Unsatisfiable => (cut.status(head), Body::empty()),
         };
@@ -340,7 +339,7 @@ impl<K> Engine<K> {
                             self.reuse(&entry, &call.ask, now)
                     {
                         return Ok(self.from_storage(
-                            &entry,
+                            entry,
                             &call.ask,
                             call.request.headers(),
                             now,
@@ -429,11 +428,12 @@ impl<K> Engine<K> {
         match led {
             Ok(Led::Untouched(response)) => Ok(response.map(Body::origin)),
             Ok(Led::Stored(entry, member)) => {
-                let mut response = self.from_storage(&entry, &ask, &asked, now, tells);
+                let head = Arc::clone(&entry.head);
+                let mut response = self.from_storage(entry, &ask, &asked, now, tells);
                 if tells.client
                     && let Some(member) = member
                 {
-                    let value = member.after(entry.head.below.as_ref());
+                    let value = member.after(head.below.as_ref());
                     response.headers_mut().insert(CACHE_STATUS, value);
                 }
                 Ok(response)

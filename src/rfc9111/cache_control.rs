@@ -331,3 +331,146 @@ fn open_quote(text: &[u8]) -> Option<usize> {
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(CACHE_CONTROL, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    fn said(line: &str) -> ResponseDirectives {
+        ResponseDirectives::from_fields(&fields(&[line]))
+    }
+
+    fn asked(line: &str) -> RequestDirectives {
+        RequestDirectives::from_fields(&fields(&[line]))
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_number_of_seconds_is_digits_in_a_token_or_in_quotes() {
+        for (line, age) in [
+            ("max-age=3600", Some(3600)),
+            ("MAX-AGE=3600", Some(3600)),
+            (" , ,max-age=3600,", Some(3600)),
+            ("max-age=003600", Some(3600)),
+            ("max-age=\"3600\"", Some(3600)),
+            ("max-age=\"36\\00\"", Some(3600)),
+            ("max-age=2147483649", Some(1 << 31)),
+            ("max-age=99999999999999999999999999", Some(1 << 31)),
+            ("max-age='3600'", Some(0)),
+            ("max-age=3600.0", Some(0)),
+            ("max-age=-1", Some(0)),
+            ("max-age=a3600", Some(0)),
+            ("max-age=3600a", Some(0)),
+            ("max-age =3600", Some(0)),
+            ("max-age= 3600", Some(0)),
+            ("max-age=\" 3600\"", Some(0)),
+            ("max-age=\"3600\"x", Some(0)),
+            ("max-age=\"3600", Some(0)),
+            ("max-age=\"\"", Some(0)),
+            ("max-age=", Some(0)),
+            ("max-age", Some(0)),
+            ("max-age=3600;x", Some(0)),
+            ("max-age=1, max-age=1800", Some(1)),
+            ("max-age=1800, max-age=1", Some(1)),
+            ("extension=\"max-age=3600\", max-age=1", Some(1)),
+            ("max-age=\"1\", extension=\"max-age=3600\"", Some(1)),
+            ("extension=\"a\\\", max-age=3600\"", None),
+            ("extension=max-age=3600", None),
+            ("xmax-age=3600", None),
+            ("", None),
+            ("a-directive-longer-than-any-that-is-known=1", None),
+        ] {
+            assert_eq!(said(line).max_age, age.map(seconds), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_nothing_closes_hides_no_directive() {
+        assert!(said("extension=\"open, no-store").no_store);
+        assert!(said("extension=\"open\\\", no-store").no_store);
+        assert!(!said("extension=\"closed, no-store\"").no_store);
+    }
+
+    #[test]
+    fn a_quoted_string_may_go_on_in_the_next_line() {
+        let lines = fields(&["extension=\"open, max-age=5", "no-store\", public"]);
+        let said = ResponseDirectives::from_fields(&lines);
+        assert!(said.public && !said.no_store && said.max_age.is_none());
+    }
+
+    #[test]
+    fn an_argument_leaves_a_restriction_standing_and_voids_a_permission() {
+        let said =
+            said("no-store=1, must-revalidate=x, public=1, immutable=x, must-understand=\"\"");
+        assert!(said.no_store && said.must_revalidate);
+        assert!(!said.public && !said.immutable && !said.must_understand);
+    }
+
+    #[test]
+    fn qualified_directives_leave_fields_out_and_forbid_nothing() {
+        for (line, names) in [
+            ("no-cache=\"Set-Cookie\"", &["set-cookie"][..]),
+            ("private=set-cookie", &["set-cookie"]),
+            ("no-cache=\" a ,, b\", private=\"c\"", &["a", "b", "c"]),
+        ] {
+            let said = said(line);
+            assert!(!said.no_cache && !said.private, "{line}");
+            assert_eq!(said.left_out.iter().collect::<Vec<_>>(), names, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_qualified_directive_with_no_valid_names_is_unqualified() {
+        for line in
+            ["no-cache=\"\"", "no-cache=\"a, b c\"", "no-cache=", "no-cache=\"a", "no-cache"]
+        {
+            let said = said(line);
+            assert!(said.no_cache && said.left_out.is_empty(), "{line}");
+        }
+        assert!(said("private, private=\"a\"").private);
+    }
+
+    #[test]
+    fn the_directives_of_requests_are_read() {
+        let asked = asked("no-store, No-Cache, max-age=\"5\", only-if-cached, stale-if-error=7");
+        assert!(asked.no_store && asked.no_cache && asked.only_if_cached);
+        assert_eq!((asked.max_age, asked.stale_if_error), (Some(seconds(5)), Some(seconds(7))));
+    }
+
+    #[test]
+    fn of_conflicting_wishes_the_most_restrictive_holds() {
+        for (line, most) in [
+            ("no-store", MaxStale::None),
+            ("max-stale", MaxStale::Any),
+            ("max-stale=9", MaxStale::UpTo(seconds(9))),
+            ("max-stale, max-stale=9", MaxStale::UpTo(seconds(9))),
+            ("max-stale=9, max-stale=3, max-stale", MaxStale::UpTo(seconds(3))),
+            ("max-stale=x", MaxStale::UpTo(seconds(0))),
+        ] {
+            assert_eq!(asked(line).max_stale, most, "{line}");
+        }
+        assert_eq!(asked("min-fresh=3, min-fresh=9").min_fresh, Some(seconds(9)));
+        assert_eq!(asked("min-fresh=soon").min_fresh, Some(LONGEST));
+    }
+
+    #[test]
+    fn pragma_counts_where_a_request_has_no_cache_control() {
+        let mut headers = HeaderMap::new();
+        headers.insert(PRAGMA, HeaderValue::from_static("x, NO-CACHE"));
+        assert!(RequestDirectives::from_fields(&headers).no_cache);
+        assert!(!ResponseDirectives::from_fields(&headers).no_cache);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
+        assert!(!RequestDirectives::from_fields(&headers).no_cache);
+    }
+}

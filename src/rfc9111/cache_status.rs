@@ -196,3 +196,85 @@ fn push_item(text: &mut String, item: &str) {
     }
     text.push('"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_says_what_happened() {
+        let (fresh, same) = (StatusCode::OK, StatusCode::NOT_MODIFIED);
+        let to = Member::forwarded;
+        for (member, expected) in [
+            (Member::hit(), "seawall; hit"),
+            (Member::hit().stored().collapsed().fwd_status(fresh), "seawall; hit"),
+            (Member::hit().detail("near"), "seawall; hit; detail=near"),
+            (to(Fwd::Bypass), "seawall; fwd=bypass"),
+            (to(Fwd::Method), "seawall; fwd=method"),
+            (to(Fwd::UriMiss), "seawall; fwd=uri-miss"),
+            (to(Fwd::VaryMiss), "seawall; fwd=vary-miss"),
+            (to(Fwd::Miss), "seawall; fwd=miss"),
+            (to(Fwd::Stale), "seawall; fwd=stale"),
+            (to(Fwd::Request), "seawall; fwd=request"),
+            (to(Fwd::Partial), "seawall; fwd=partial"),
+            (to(Fwd::UriMiss).stored(), "seawall; fwd=uri-miss; stored"),
+            (to(Fwd::UriMiss).collapsed(), "seawall; fwd=uri-miss; collapsed"),
+            (to(Fwd::Miss).collapsed().stored(), "seawall; fwd=miss; stored; collapsed"),
+            (
+                to(Fwd::Stale).stored().fwd_status(same),
+                "seawall; fwd=stale; fwd-status=304; stored",
+            ),
+            (
+                to(Fwd::Miss).detail("no-store").collapsed().stored().fwd_status(fresh),
+                "seawall; fwd=miss; fwd-status=200; stored; collapsed; detail=no-store",
+            ),
+        ] {
+            assert_eq!(member.value(), expected);
+            assert_eq!(member.after(None), expected);
+        }
+    }
+
+    #[test]
+    fn a_detail_that_is_no_token_is_quoted() {
+        for (detail, expected) in [
+            ("a/b:c", "seawall; hit; detail=a/b:c"),
+            ("*", "seawall; hit; detail=*"),
+            ("two words", r#"seawall; hit; detail="two words""#),
+            ("1st", r#"seawall; hit; detail="1st""#),
+            ("", r#"seawall; hit; detail="""#),
+            (r#"a"\b"#, r#"seawall; hit; detail="a\"\\b""#),
+            ("a\r\nüb", r#"seawall; hit; detail="ab""#),
+        ] {
+            assert_eq!(Member::hit().detail(detail).value(), expected);
+        }
+    }
+
+    #[test]
+    fn our_member_comes_after_those_closer_to_the_origin() {
+        for (below, expected) in [
+            ("near; hit", "near; hit, seawall; hit"),
+            ("a, b; fwd=miss", "a, b; fwd=miss, seawall; hit"),
+            ("", "seawall; hit"),
+            (" ", "seawall; hit"),
+        ] {
+            let below = HeaderValue::from_static(below);
+            assert_eq!(Member::hit().after(Some(&below)), expected);
+        }
+    }
+
+    #[test]
+    fn all_lines_are_joined_in_their_order() {
+        for (lines, expected) in [
+            (&[][..], None),
+            (&["", " "], None),
+            (&["a; hit"], Some("a; hit")),
+            (&["a; hit", "", "b", "c"], Some("a; hit, b, c")),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(CACHE_STATUS, HeaderValue::from_static(line));
+            }
+            assert_eq!(joined(&fields), expected.map(HeaderValue::from_static));
+        }
+    }
+}

@@ -265,3 +265,199 @@ pub fn reuse(lifetime: &Lifetime, resident: Duration, ask: &Ask) -> Reuse {
         _ => Reuse::Stale(stale_for),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use http::header::HeaderName;
+
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT.
+    fn now() -> SystemTime {
+        UNIX_EPOCH + seconds(784_111_777)
+    }
+
+    /// `name: value` lines.
+    fn fields(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    fn learned(profile: &Profile, lines: &[&str]) -> Lifetime {
+        let headers = fields(lines);
+        let exchange = Exchange { sent: now(), received: now() };
+        let directives = super::super::targeted::governing(profile, &headers);
+        Lifetime::learn(profile, &directives, StatusCode::OK, &headers, exchange)
+    }
+
+    const DATE_NOW: &str = "date: Sun, 06 Nov 1994 08:49:37 GMT";
+    const MINUTE_AHEAD: &str = "expires: Sun, 06 Nov 1994 08:50:37 GMT";
+
+    #[test]
+    fn age_is_the_first_number_of_the_first_line() {
+        for (lines, age) in [
+            (&["age: 7"][..], 7),
+            (&["age: 7, 0"], 7),
+            (&["age: 0,7"], 0),
+            (&["age: 7", "age: 9"], 7),
+            (&["age: 2147483648"], 1 << 31),
+            (&["age: 99999999999999999999999"], 1 << 31),
+            (&["age: -7"], 0),
+            (&["age: 7.0"], 0),
+            (&["age: 7;x=1"], 0),
+            (&["age: old"], 0),
+            (&["age: "], 0),
+            (&[], 0),
+        ] {
+            assert_eq!(age_field(&fields(lines)), seconds(age), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_larger_of_the_two_ages_is_the_age_at_arrival() {
+        let exchange = Exchange { sent: now() - seconds(3), received: now() };
+        for (age, date, initial) in [
+            (0, None, 3),
+            (10, None, 13),
+            (10, Some(now() - seconds(20)), 20),
+            (10, Some(now() - seconds(5)), 13),
+            (0, Some(now() + seconds(100)), 3),
+        ] {
+            assert_eq!(initial_age(seconds(age), date, exchange), seconds(initial));
+        }
+        let turned_back = Exchange { sent: now(), received: now() - seconds(3) };
+        assert_eq!(initial_age(seconds(1), None, turned_back), seconds(1));
+    }
+
+    #[test]
+    fn the_first_source_of_a_lifetime_counts() {
+        use Freshness::*;
+        let modified = "last-modified: Sun, 06 Nov 1994 08:48:37 GMT";
+        for (lines, lifetime_is) in [
+            (&["cache-control: max-age=5, s-maxage=7", MINUTE_AHEAD][..], Explicit(seconds(7))),
+            (&["cache-control: max-age=5", MINUTE_AHEAD], Explicit(seconds(5))),
+            (&[DATE_NOW, MINUTE_AHEAD], Explicit(seconds(60))),
+            (&[MINUTE_AHEAD], Explicit(seconds(60))),
+            (&["date: today", MINUTE_AHEAD], Explicit(seconds(60))),
+            (&["date: Sun, 06 Nov 1994 08:50:38 GMT", MINUTE_AHEAD], Explicit(seconds(0))),
+            (&["expires: 0", modified], Explicit(seconds(0))),
+            (&[MINUTE_AHEAD, MINUTE_AHEAD], Explicit(seconds(0))),
+            (&["expires: Fri, 31 Dec 9999 23:59:59 GMT"], Explicit(seconds(365 * 86400))),
+            (&[modified, DATE_NOW], Heuristic(seconds(6))),
+            (&["last-modified: Sun, 06 Nov 1994 08:50:37 GMT"], Unknown),
+            (&["last-modified: once"], Unknown),
+            (&["cdn-cache-control: max-age=9", "cache-control: max-age=5"], Explicit(seconds(9))),
+            (&["cdn-cache-control: public", MINUTE_AHEAD], Unknown),
+            (&[], Unknown),
+        ] {
+            let (headers, profile) = (fields(lines), Profile::reverse_proxy());
+            let directives = super::super::targeted::governing(&profile, &headers);
+            let is = lifetime(&directives, &headers, StatusCode::OK, &profile, now());
+            assert_eq!(is, lifetime_is, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_guessed_in_the_safe_profile_nor_for_other_statuses() {
+        let headers = fields(&["last-modified: Sun, 06 Nov 1994 08:48:37 GMT"]);
+        let guessed = |profile: &Profile, status, directives: &ResponseDirectives| {
+            lifetime(directives, &headers, status, profile, now()) != Freshness::Unknown
+        };
+        let (none, proxy) = (ResponseDirectives::default(), Profile::reverse_proxy());
+        assert!(!guessed(&Profile::safe(), StatusCode::OK, &none));
+        assert!(guessed(&proxy, StatusCode::OK, &none));
+        assert!(!guessed(&proxy, StatusCode::FOUND, &none));
+        let public = ResponseDirectives { public: true, ..none };
+        assert!(guessed(&proxy, StatusCode::FOUND, &public));
+    }
+
+    #[test]
+    fn s_maxage_demands_validation_as_the_profile_says() {
+        use Demand::*;
+        for (line, safe, strict) in [
+            ("max-age=5", None, None),
+            ("s-maxage=5", WhenStale, WhenStale),
+            ("s-maxage=5, stale-if-error=5", None, WhenStale),
+            ("s-maxage=5, stale-while-revalidate=5", None, WhenStale),
+            ("s-maxage=5, stale-if-error=5, proxy-revalidate", WhenStale, WhenStale),
+            ("max-age=5, must-revalidate", WhenStale, WhenStale),
+            ("max-age=5, must-revalidate, no-cache", Always, Always),
+        ] {
+            let line = format!("cache-control: {line}");
+            let demand = |profile| learned(&profile, &[&line]).demand;
+            assert_eq!(demand(Profile::safe()), safe, "{line}");
+            assert_eq!(demand(Profile::reverse_proxy()), strict, "{line}");
+        }
+    }
+
+    #[test]
+    fn responses_and_requests_together_decide_reuse() {
+        use Reuse::*;
+        let max_age = "cache-control: max-age=60";
+        for (response, resident, request, reused) in [
+            (max_age, 59, "", Fresh),
+            (max_age, 60, "", Stale(seconds(0))),
+            (max_age, 65, "", Stale(seconds(5))),
+            (max_age, 5, "no-cache", Validate),
+            (max_age, 0, "max-age=0", Validate),
+            (max_age, 5, "max-age=5", Fresh),
+            (max_age, 6, "max-age=5", Validate),
+            (max_age, 50, "min-fresh=10", Fresh),
+            (max_age, 51, "min-fresh=10", Validate),
+            (max_age, 65, "min-fresh=10", Validate),
+            (max_age, 65, "max-stale", MaxStale(seconds(5))),
+            (max_age, 65, "max-stale=5", MaxStale(seconds(5))),
+            (max_age, 65, "max-stale=4", Stale(seconds(5))),
+            (max_age, 5, "max-stale=4", Fresh),
+            ("cache-control: max-age=60, must-revalidate", 5, "", Fresh),
+            ("cache-control: max-age=60, must-revalidate", 65, "max-stale", Validate),
+            ("cache-control: s-maxage=60", 65, "max-stale", Validate),
+            ("cache-control: no-cache, max-age=60", 5, "", Validate),
+            ("cache-control: max-age=60, immutable", 5, "no-cache", Validate),
+            ("etag: \"a\"", 5, "max-stale", Stale(seconds(5))),
+        ] {
+            let lifetime = learned(&Profile::safe(), &[response]);
+            let ask = Ask::from_fields(&fields(&[&format!("cache-control: {request}")]));
+            let is = reuse(&lifetime, seconds(resident), &ask);
+            assert_eq!(is, reused, "{response}, {resident} s, {request}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_answered_only_with_what_is_for_all() {
+        use Reuse::*;
+        for (response, request, safe, reverse_proxy) in [
+            ("max-age=60", "authorization: x", NotForThisRequest, NotForThisRequest),
+            ("max-age=60, public", "authorization: x", Fresh, Fresh),
+            ("max-age=60, must-revalidate", "authorization: x", Fresh, Fresh),
+            ("max-age=60", "cookie: a=1", NotForThisRequest, Fresh),
+            ("max-age=60, must-revalidate", "cookie: a=1", NotForThisRequest, Fresh),
+            ("s-maxage=60", "cookie: a=1", Fresh, Fresh),
+        ] {
+            let ask = Ask::from_fields(&fields(&[request]));
+            let line = format!("cache-control: {response}");
+            let is = |profile| reuse(&learned(&profile, &[&line]), seconds(5), &ask);
+            assert_eq!(is(Profile::safe()), safe, "{response}, {request}");
+            assert_eq!(is(Profile::reverse_proxy()), reverse_proxy, "{response}, {request}");
+        }
+    }
+
+    #[test]
+    fn ages_beyond_all_bounds_are_stale() {
+        let lifetime = learned(&Profile::safe(), &["age: 2147483648", "cache-control: max-age=60"]);
+        assert_eq!(lifetime.current_age(Duration::MAX), Duration::MAX);
+        let reused = reuse(&lifetime, Duration::MAX, &Ask::default());
+        assert_eq!(reused, Reuse::Stale(Duration::MAX - seconds(60)));
+    }
+}

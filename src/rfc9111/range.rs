@@ -113,7 +113,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     Some(digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(digit)))
 }
 
-/// Whether the client's part belongs to what is stored (§13.1.5); so without the condition.
+/// Whether the client's part belongs to what is stored (§13.1.5); true without `If-Range`.
 fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let mut lines = request.get_all(IF_RANGE).iter();
     let asked = match (lines.next(), lines.next()) {
@@ -134,5 +134,146 @@ fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
         // §8.8.2.2: a date is strong once nothing else can happen in its second.
         (Some(asked), Some(modified), Some(date)) => asked == modified && modified < date,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANGED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    fn asking(range: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(RANGE, HeaderValue::from_static(range))])
+    }
+
+    #[test]
+    fn one_range_of_bytes_is_cut_from_the_whole() {
+        for (range, total, expected) in [
+            ("bytes=0-1", 10, 0..=1),
+            ("bytes=0-0", 10, 0..=0),
+            ("bytes=9-9", 10, 9..=9),
+            ("bytes=3-", 10, 3..=9),
+            ("bytes=3-99", 10, 3..=9),
+            ("bytes=-1", 10, 9..=9),
+            ("bytes=-10", 10, 0..=9),
+            ("bytes=-99", 10, 0..=9),
+            ("BYTES=0-1", 10, 0..=1),
+            ("bytes= ,0-1 ,", 10, 0..=1),
+            ("bytes=007-08", 10, 7..=8),
+            ("bytes=0-99999999999999999999999999", 10, 0..=9),
+            ("bytes=-99999999999999999999999999", 10, 0..=9),
+            ("bytes=0-", u64::MAX, 0..=u64::MAX - 1),
+        ] {
+            let selected = select(&asking(range), &HeaderMap::new(), total);
+            assert_eq!(selected, Selected::Part(expected), "{range}");
+        }
+    }
+
+    #[test]
+    fn a_range_beyond_the_end_cannot_be_satisfied() {
+        for (range, total) in [
+            ("bytes=10-", 10),
+            ("bytes=10-11", 10),
+            ("bytes=99999999999999999999999999-", u64::MAX),
+            ("bytes=-0", 10),
+            ("bytes=-0", 0),
+            ("bytes=0-", 0),
+        ] {
+            let selected = select(&asking(range), &HeaderMap::new(), total);
+            assert_eq!(selected, Selected::Unsatisfiable, "{range}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_range_of_bytes_gets_the_whole() {
+        for range in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=,",
+            "bytes=-",
+            "bytes=5",
+            "bytes=5-4",
+            "bytes=0-1,3-4",
+            "bytes=0-1,-1",
+            "bytes=a-b",
+            "bytes=0x1-2",
+            "bytes=0 - 1",
+            "bytes=+1-2",
+            "bytes=--1",
+            "bytes=1-2-3",
+            "bytes =0-1",
+            "bytes: 0-1",
+            "items=0-1",
+        ] {
+            assert_eq!(select(&asking(range), &HeaderMap::new(), 10), Selected::Whole, "{range}");
+        }
+        let mut twice = asking("bytes=0-1");
+        twice.append(RANGE, HeaderValue::from_static("bytes=0-1"));
+        assert_eq!(select(&twice, &HeaderMap::new(), 10), Selected::Whole);
+        assert_eq!(select(&HeaderMap::new(), &HeaderMap::new(), 10), Selected::Whole);
+    }
+
+    #[test]
+    fn the_end_of_nothing_is_all_of_it() {
+        assert_eq!(select(&asking("bytes=-1"), &HeaderMap::new(), 0), Selected::Whole);
+    }
+
+    #[test]
+    fn a_part_is_cut_only_from_what_the_client_has_the_rest_of() {
+        for (etag, date, if_range, is_cut) in [
+            (r#""a""#, LATER, r#""a""#, true),
+            (r#""a""#, LATER, r#""b""#, false),
+            (r#""a""#, LATER, r#"W/"a""#, false),
+            (r#"W/"a""#, LATER, r#"W/"a""#, false),
+            (r#"W/"a""#, LATER, r#""a""#, false),
+            (r#""a""#, LATER, r#""a", "b""#, false),
+            ("a", LATER, "a", false),
+            (r#""a""#, LATER, "*", false),
+            (r#""a""#, LATER, "", false),
+            (r#""a""#, LATER, CHANGED, true),
+            (r#""a""#, LATER, "Sunday, 06-Nov-94 08:49:37 GMT", true),
+            (r#""a""#, LATER, LATER, false),
+            (r#""a""#, CHANGED, CHANGED, false),
+            (r#""a""#, "", CHANGED, false),
+        ] {
+            let stored = HeaderMap::from_iter([
+                (ETAG, HeaderValue::from_static(etag)),
+                (LAST_MODIFIED, HeaderValue::from_static(CHANGED)),
+                (DATE, HeaderValue::from_static(date)),
+            ]);
+            let mut request = asking("bytes=0-1");
+            request.insert(IF_RANGE, HeaderValue::from_static(if_range));
+            let expected = if is_cut { Selected::Part(0..=1) } else { Selected::Whole };
+            assert_eq!(select(&request, &stored, 10), expected, "{etag} {if_range}");
+        }
+    }
+
+    #[test]
+    fn two_conditions_are_none_that_holds() {
+        let etag = HeaderValue::from_static(r#""a""#);
+        let stored = HeaderMap::from_iter([(ETAG, etag.clone())]);
+        let mut request = asking("bytes=0-1");
+        request.append(IF_RANGE, etag.clone());
+        assert_eq!(select(&request, &stored, 10), Selected::Part(0..=1));
+        request.append(IF_RANGE, etag);
+        assert_eq!(select(&request, &stored, 10), Selected::Whole);
+    }
+
+    #[test]
+    fn a_condition_that_fails_hides_that_the_range_is_beyond_the_end() {
+        let mut request = asking("bytes=99-");
+        request.insert(IF_RANGE, HeaderValue::from_static(r#""a""#));
+        assert_eq!(select(&request, &HeaderMap::new(), 10), Selected::Whole);
+    }
+
+    #[test]
+    fn parts_are_told_by_their_first_and_last_byte() {
+        assert_eq!(content_range(&(0..=1), 11), "bytes 0-1/11");
+        assert_eq!(unsatisfied_range(11), "bytes */11");
+        let most = format!("bytes 0-{0}/{0}", u64::MAX);
+        assert_eq!(content_range(&(0..=u64::MAX), u64::MAX), most);
     }
 }

@@ -21,24 +21,33 @@ fn is_between_proxies(name: &HeaderName) -> bool {
         || name.as_str() == "proxy-authentication-info"
 }
 
-/// The fields of a response that are stored, in their order, with their repeats.
+/// Whether a field of a response is stored.
 ///
 /// Left out are the fields of one connection, among them those that Connection names, those
 /// between proxies, those that a qualified `no-cache` or `private` names, and Set-Cookie where
-/// the profile does not store it. Allocates nothing.
+/// the profile does not store it. `headers` are those of the response, or of the 304, in which
+/// the field came.
+#[must_use]
+pub fn is_kept(
+    name: &HeaderName,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    profile: &Profile,
+) -> bool {
+    !is_hop_by_hop(name)
+        && !is_between_proxies(name)
+        && !directives.left_out.contains(name)
+        && !connection_names(headers, name)
+        && (profile.store_set_cookie || *name != SET_COOKIE)
+}
+
+/// The fields of a response that [are kept](is_kept), with their repeats; allocates nothing.
 pub fn kept<'a>(
     headers: &'a HeaderMap,
     directives: &'a ResponseDirectives,
-    profile: &Profile,
-) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> + use<'a> {
-    let store_set_cookie = profile.store_set_cookie;
-    headers.iter().filter(move |(name, _)| {
-        !is_hop_by_hop(name)
-            && !is_between_proxies(name)
-            && !directives.left_out.contains(name)
-            && !connection_names(headers, name)
-            && (store_set_cookie || **name != SET_COOKIE)
-    })
+    profile: &'a Profile,
+) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+    headers.iter().filter(move |(name, _)| is_kept(name, headers, directives, profile))
 }
 
 /// The head of a response as it is stored: the fields that are [`kept`].
@@ -74,4 +83,75 @@ fn connection_names(headers: &HeaderMap, name: &HeaderName) -> bool {
         .iter()
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
         .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for &(name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn stored(lines: &[(&'static str, &'static str)], profile: &Profile) -> HeaderMap {
+        let headers = fields(lines);
+        stored_head(&headers, &ResponseDirectives::from_fields(&headers), profile)
+    }
+
+    #[test]
+    fn fields_of_one_connection_and_of_proxies_are_not_stored() {
+        for name in [
+            "connection",
+            "proxy-connection",
+            "keep-alive",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "trailer",
+            "proxy-authenticate",
+            "proxy-authentication-info",
+            "proxy-authorization",
+        ] {
+            let stored = stored(&[(name, "x"), ("etag", "\"a\"")], &Profile::reverse_proxy());
+            assert_eq!(stored, fields(&[("etag", "\"a\"")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_not_stored() {
+        let lines = [
+            ("connection", "close, X-One ,"),
+            ("connection", "cache-control"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("cache-control", "max-age=5"),
+        ];
+        assert_eq!(stored(&lines, &Profile::safe()), fields(&[("x-two", "2")]));
+    }
+
+    #[test]
+    fn what_a_qualified_directive_names_is_not_stored() {
+        let lines = [("cache-control", "private=\"x-one\""), ("x-one", "1"), ("x-two", "2")];
+        let kept = fields(&[("cache-control", "private=\"x-one\""), ("x-two", "2")]);
+        assert_eq!(stored(&lines, &Profile::safe()), kept);
+    }
+
+    #[test]
+    fn set_cookie_is_stored_as_the_profile_says() {
+        let lines = [("set-cookie", "a=1"), ("set-cookie", "b=2")];
+        assert_eq!(stored(&lines, &Profile::reverse_proxy()), fields(&lines));
+        assert!(stored(&lines, &Profile::safe()).is_empty());
+    }
+
+    #[test]
+    fn repeats_keep_their_order_and_values_their_bytes() {
+        let mut headers = fields(&[("x-one", "2"), ("x-one", "1")]);
+        headers.append("etag", HeaderValue::from_bytes(b"\"\xe9\"").unwrap());
+        let stored = stored_head(&headers, &ResponseDirectives::default(), &Profile::safe());
+        assert_eq!(stored, headers);
+    }
 }

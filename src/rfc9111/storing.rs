@@ -252,3 +252,171 @@ fn is_understood(status: StatusCode) -> bool {
         200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use http::HeaderValue;
+    use http::header::HeaderName;
+
+    use super::*;
+
+    /// `name: value` lines.
+    fn fields(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    fn kept(profile: &Profile, request: &[&str], status: u16, response: &[&str]) -> Keep {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let exchange = Exchange { sent: now, received: now };
+        let status = StatusCode::from_u16(status).unwrap();
+        keep(profile, &Method::GET, &fields(request), status, &fields(response), exchange)
+    }
+
+    /// In the safe profile and in the other; none where it is kept.
+    fn refusals(request: &[&str], status: u16, response: &[&str]) -> [Option<Refusal>; 2] {
+        [Profile::safe(), Profile::reverse_proxy()].map(|profile| {
+            match kept(&profile, request, status, response) {
+                Keep::No(refusal) => Some(refusal),
+                Keep::For(_) => None,
+            }
+        })
+    }
+
+    const MINUTE: &str = "cache-control: max-age=60";
+
+    #[test]
+    fn what_responses_say_decides() {
+        use Refusal::*;
+        for (response, safe, reverse_proxy) in [
+            (&[MINUTE][..], None, None),
+            (&["cache-control: no-store, max-age=60"], Some(NoStore), Some(NoStore)),
+            (&["cache-control: private, max-age=60"], Some(Private), Some(Private)),
+            (&["cache-control: private=\"a\", max-age=60"], None, None),
+            (&["cache-control: no-store, must-understand, max-age=60"], None, None),
+            (&[MINUTE, "set-cookie: a=1"], Some(SetCookie), None),
+            (&["etag: \"a\"", "set-cookie: a=1"], Some(SetCookie), Some(SetCookie)),
+            (&[MINUTE, "vary: accept"], None, None),
+            (&[MINUTE, "vary: accept, *"], Some(VaryStar), Some(VaryStar)),
+            (&[MINUTE, "vary: cookie"], Some(VaryOnCredentials), None),
+            (&[MINUTE, "vary: authorization"], Some(VaryOnCredentials), None),
+            (&[MINUTE, "vary: a, b, c, d, e, f, g, h, a"], None, None),
+            (
+                &[MINUTE, "vary: a, b, c, d, e, f, g, h, i"],
+                Some(TooManyVaryNames),
+                Some(TooManyVaryNames),
+            ),
+            (&[], Some(NoFreshnessNoValidator), Some(NoFreshnessNoValidator)),
+            (
+                &["cache-control: public"],
+                Some(NoFreshnessNoValidator),
+                Some(NoFreshnessNoValidator),
+            ),
+            (
+                &["cache-control: no-cache, max-age=60"],
+                Some(NoFreshnessNoValidator),
+                Some(NoFreshnessNoValidator),
+            ),
+            (&["cache-control: no-cache", "etag: \"a\""], None, None),
+            (&["etag: \"a\""], None, None),
+            (&["cache-control: max-age=0, stale-while-revalidate=5"], None, None),
+            (&["expires: 0"], Some(NoFreshnessNoValidator), Some(NoFreshnessNoValidator)),
+            (&["cdn-cache-control: no-store", MINUTE], None, Some(NoStore)),
+        ] {
+            assert_eq!(refusals(&[], 200, response), [safe, reverse_proxy], "{response:?}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_stored_as_the_profile_says() {
+        use Refusal::*;
+        for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+            assert_eq!(refusals(&[], status, &[MINUTE]), [None, None], "{status}");
+        }
+        for status in [201, 302, 307, 403, 500, 503, 599, 799] {
+            assert_eq!(refusals(&[], status, &[MINUTE]), [Some(Status), None], "{status}");
+            let tagged = refusals(&[], status, &["etag: \"a\""]);
+            assert_eq!(tagged, [Some(Status), Some(Status)], "{status}");
+        }
+        for status in [100, 103, 304] {
+            assert_eq!(refusals(&[], status, &[MINUTE]), [Some(Status), Some(Status)], "{status}");
+        }
+        assert_eq!(refusals(&[], 206, &[MINUTE]), [Some(PartialContent); 2]);
+        let understood = ["cache-control: must-understand, max-age=60"];
+        assert_eq!(refusals(&[], 599, &understood), [Some(Status), Some(MustUnderstand)]);
+        assert_eq!(refusals(&[], 404, &["etag: \"a\""]), [Some(NoFreshnessNoValidator); 2]);
+    }
+
+    #[test]
+    fn what_requests_bring_decides_last_and_for_them_only() {
+        use Refusal::*;
+        let public = "cache-control: public, max-age=60";
+        let shared = "cache-control: s-maxage=60";
+        let strict = "cache-control: max-age=60, must-revalidate";
+        for (request, response, safe, reverse_proxy) in [
+            ("cache-control: no-store", public, Some(RequestNoStore), Some(RequestNoStore)),
+            ("authorization: x", MINUTE, Some(Authorization), Some(Authorization)),
+            ("authorization: x", public, None, None),
+            ("authorization: x", shared, None, None),
+            ("authorization: x", strict, None, None),
+            ("cookie: a=1", MINUTE, Some(RequestCookie), None),
+            ("cookie: a=1", strict, Some(RequestCookie), None),
+            ("cookie: a=1", public, None, None),
+            ("cookie: a=1", shared, None, None),
+            ("forwarded: for=x", MINUTE, Some(UnkeyedField), None),
+            ("x-forwarded-host: x", MINUTE, Some(UnkeyedField), None),
+            ("x-forwarded-unheard-of: x", MINUTE, Some(UnkeyedField), None),
+            ("x-original-url: /", MINUTE, Some(UnkeyedField), None),
+            ("x-rewrite-url: /", MINUTE, Some(UnkeyedField), None),
+            ("x-http-method-override: PUT", MINUTE, Some(UnkeyedField), None),
+            ("x-forwarded-for: x", MINUTE, None, None),
+        ] {
+            let refused = refusals(&[request], 200, &[response]);
+            assert_eq!(refused, [safe, reverse_proxy], "{request}");
+            assert!(refused.iter().flatten().all(Refusal::by_request), "{request}");
+            let refused = refusals(&[request], 200, &["cache-control: private"]);
+            assert_eq!(refused, [Some(Private); 2], "{request}");
+        }
+    }
+
+    #[test]
+    fn only_the_answers_to_get_are_stored() {
+        let now = UNIX_EPOCH;
+        let exchange = Exchange { sent: now, received: now };
+        for method in [Method::HEAD, Method::POST, Method::PUT] {
+            let response = fields(&[MINUTE]);
+            let kept =
+                keep(&Profile::safe(), &method, &fields(&[]), StatusCode::OK, &response, exchange);
+            assert_eq!(kept, Keep::No(Refusal::Method));
+        }
+    }
+
+    #[test]
+    fn without_a_lifetime_a_validator_is_kept_to_be_asked_each_time() {
+        let Keep::For(lifetime) = kept(&Profile::safe(), &[], 200, &["etag: \"a\""]) else {
+            panic!("kept");
+        };
+        assert!(lifetime.fresh_for.is_zero() && !lifetime.explicit);
+    }
+
+    #[test]
+    fn errors_live_no_longer_than_the_profile_says() {
+        let hour = ["cache-control: max-age=3600"];
+        for (status, profile, seconds) in [
+            (404, Profile::safe(), 60),
+            (200, Profile::safe(), 3600),
+            (404, Profile::reverse_proxy(), 3600),
+            (200, Profile::reverse_proxy().max_lifetime(Duration::from_secs(5)), 5),
+        ] {
+            let Keep::For(lifetime) = kept(&profile, &[], status, &hour) else { panic!("kept") };
+            assert_eq!(lifetime.fresh_for, Duration::from_secs(seconds));
+        }
+    }
+}

@@ -211,7 +211,7 @@ impl<'a> EntityTag<'a> {
 
     /// Whether both are this very tag, and promise the same bytes (RFC 9110 §8.8.3.2).
     pub(super) fn matches_strongly(self, other: Self) -> bool {
-        !self.is_weak && !other.is_weak && self.is_quoted() && self.opaque == other.opaque
+        !self.is_weak && !other.is_weak && self.opaque == other.opaque
     }
 
     fn matches_weakly(self, other: Self) -> bool {
@@ -222,25 +222,26 @@ impl<'a> EntityTag<'a> {
         self.opaque.first() == Some(&b'"')
     }
 
-    /// The tag that `bytes` begin with, and what follows it.
+    /// The tag that `bytes` begin with, and what follows it: nothing, a comma or a space.
     fn first_of(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (is_weak, bytes) = match bytes.strip_prefix(b"W/") {
             Some(rest) if rest.first() == Some(&b'"') => (true, rest),
             _ => (false, bytes),
         };
+        let is_end = |byte: &u8| matches!(byte, b',' | b' ' | b'\t');
         let end = match bytes {
             [b'"', inner @ ..] => inner.iter().position(|&byte| byte == b'"')? + 2,
-            _ => bytes
-                .iter()
-                .position(|byte| matches!(byte, b',' | b' ' | b'\t' | b'"'))
-                .unwrap_or(bytes.len()),
+            _ => bytes.iter().position(is_end).unwrap_or(bytes.len()),
         };
         let (opaque, rest) = bytes.split_at(end);
-        (!opaque.is_empty() && opaque != b"*").then_some((Self { is_weak, opaque }, rest))
+        let tag = Self { is_weak, opaque };
+        let is_bare = !opaque.is_empty() && opaque != b"*" && !opaque.contains(&b'"');
+        let is_tag = (tag.is_quoted() || is_bare) && rest.first().is_none_or(is_end);
+        is_tag.then_some((tag, rest))
     }
 }
 
-/// The entity tags of one line; it ends where the line is none any more.
+/// The entity tags of one line, up to the first thing that is none.
 fn tags(line: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -251,4 +252,258 @@ fn tags(line: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
         rest = after;
         Some(tag)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATE: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
+
+    fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for &(name, value) in lines {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            map.append(HeaderName::from_static(name), value);
+        }
+        map
+    }
+
+    #[test]
+    fn a_tag_that_would_match_anything_is_no_validator() {
+        for (etag, is_validator) in [
+            (r#""a""#, true),
+            (r#"W/"a""#, true),
+            (r#""""#, true),
+            (r#""a, b""#, true),
+            (r#""ü""#, true),
+            ("unquoted", true),
+            ("*", false),
+            ("", false),
+            (r#""a", "b""#, false),
+            (r#""open"#, false),
+            ("a, b", false),
+            (r#"w/"a""#, false),
+        ] {
+            let validators = Validators::of(&fields(&[("etag", etag)]));
+            assert_eq!(validators.etag.is_some(), is_validator, "{etag}");
+            assert_eq!(validators.is_empty(), !is_validator, "{etag}");
+        }
+    }
+
+    #[test]
+    fn validators_take_the_place_of_the_clients_own_conditions() {
+        let mut request = fields(&[
+            ("if-none-match", r#""client""#),
+            ("if-none-match", r#""another""#),
+            ("if-modified-since", LATE),
+            ("if-match", r#""client""#),
+            ("if-unmodified-since", LATE),
+            ("if-range", r#""client""#),
+            ("range", "bytes=0-1"),
+            ("accept", "a"),
+        ]);
+        let stored = fields(&[("etag", r#""v""#), ("last-modified", EARLY)]);
+        Validators::of(&stored).apply(&mut request);
+        let asked = [("accept", "a"), ("if-none-match", r#""v""#), ("if-modified-since", EARLY)];
+        assert_eq!(request, fields(&asked));
+
+        Validators::default().apply(&mut request);
+        assert_eq!(request, fields(&[("accept", "a")]));
+    }
+
+    #[test]
+    fn what_the_origin_has_to_judge_is_not_stripped() {
+        let mut request = fields(&[
+            ("if-none-match", "*"),
+            ("if-modified-since", LATE),
+            ("if-match", r#""a""#),
+            ("if-unmodified-since", LATE),
+            ("if-range", r#""a""#),
+            ("range", "bytes=0-1"),
+        ]);
+        strip(&mut request);
+        assert_eq!(request, fields(&[("if-match", r#""a""#), ("if-unmodified-since", LATE)]));
+    }
+
+    #[test]
+    fn a_client_that_has_the_stored_tag_is_told_so() {
+        for (etag, asked, is_304) in [
+            (r#""a""#, r#""a""#, true),
+            (r#""a""#, r#"W/"a""#, true),
+            (r#"W/"a""#, r#""a""#, true),
+            (r#"W/"a""#, r#"W/"a""#, true),
+            (r#""a""#, r#""b""#, false),
+            (r#""a""#, r#""A""#, false),
+            (r#""a""#, r#""b", W/"a" , "c""#, true),
+            (r#""a""#, r#",, "a""#, true),
+            (r#""a, b""#, r#""x","a, b""#, true),
+            (r#"", b, ""#, r#""a", b, "c""#, false),
+            (r#""ü""#, r#""ü""#, true),
+            (r#""a""#, "*", true),
+            (r#""a""#, "a", false),
+            ("a", "a", true),
+            (r#""a""#, "", false),
+            (r#""a""#, r#""a"#, false),
+            (r#""a""#, r#"x"a""#, false),
+            (r#""b""#, r#""a""b""#, false),
+            ("*", r#""*""#, false),
+            ("", r#""""#, false),
+        ] {
+            let request = fields(&[("if-none-match", asked)]);
+            let stored = fields(&[("etag", etag)]);
+            assert_eq!(not_modified(&request, &stored), is_304, "{etag} {asked}");
+        }
+    }
+
+    #[test]
+    fn tags_are_looked_for_on_every_line() {
+        let request = fields(&[("if-none-match", r#""x""#), ("if-none-match", r#""a""#)]);
+        assert!(not_modified(&request, &fields(&[("etag", r#""a""#)])));
+        assert!(!not_modified(&request, &fields(&[])));
+    }
+
+    #[test]
+    fn a_star_matches_even_what_has_no_tag() {
+        assert!(not_modified(&fields(&[("if-none-match", "*")]), &fields(&[])));
+    }
+
+    #[test]
+    fn a_date_counts_only_without_a_tag() {
+        let stored = fields(&[("etag", r#""a""#), ("last-modified", EARLY)]);
+        let other = fields(&[("if-none-match", r#""b""#), ("if-modified-since", EARLY)]);
+        assert!(!not_modified(&other, &stored));
+        assert!(not_modified(&fields(&[("if-modified-since", EARLY)]), &stored));
+    }
+
+    #[test]
+    fn a_date_is_compared_with_that_of_the_last_change() {
+        let rfc850 = "Sunday, 06-Nov-94 08:49:37 GMT";
+        let asctime = "Sun Nov  6 08:49:37 1994";
+        for (stored, since, is_304) in [
+            (&[("last-modified", EARLY)][..], EARLY, true),
+            (&[("last-modified", EARLY)], LATE, true),
+            (&[("last-modified", EARLY)], rfc850, true),
+            (&[("last-modified", EARLY)], asctime, true),
+            (&[("last-modified", LATE)], EARLY, false),
+            (&[("last-modified", LATE)], asctime, false),
+            (&[("last-modified", EARLY)], "yesterday", false),
+            (&[("last-modified", EARLY), ("date", LATE)], EARLY, true),
+            (&[("last-modified", "yesterday"), ("date", EARLY)], LATE, false),
+            (&[("date", EARLY)], EARLY, true),
+            (&[("date", LATE)], EARLY, false),
+            (&[], LATE, false),
+        ] {
+            let request = fields(&[("if-modified-since", since)]);
+            assert_eq!(not_modified(&request, &fields(stored)), is_304, "{stored:?} {since}");
+        }
+        let twice = fields(&[("if-modified-since", LATE), ("if-modified-since", LATE)]);
+        let stored = fields(&[("last-modified", EARLY)]);
+        assert!(!not_modified(&twice, &stored), "two dates are none");
+        assert!(!not_modified(&fields(&[]), &stored));
+    }
+
+    #[test]
+    fn a_304_carries_what_guides_a_cache_and_nothing_else() {
+        let stored = fields(&[
+            ("age", "1"),
+            ("cache-control", "max-age=1"),
+            ("cache-control", "public"),
+            ("cache-status", "seawall; hit"),
+            ("content-length", "3"),
+            ("content-location", "/a"),
+            ("content-type", "text/plain"),
+            ("date", LATE),
+            ("etag", r#""a""#),
+            ("expires", LATE),
+            ("last-modified", EARLY),
+            ("set-cookie", "a=b"),
+            ("vary", "accept"),
+        ]);
+        let mut expected = stored.clone();
+        for name in ["content-length", "content-type", "last-modified", "set-cookie"] {
+            expected.remove(name);
+        }
+        assert_eq!(not_modified_fields(&stored), expected);
+    }
+
+    #[test]
+    fn a_304_without_a_tag_carries_the_date_of_the_last_change() {
+        let stored = fields(&[("last-modified", EARLY), ("content-type", "text/plain")]);
+        assert_eq!(not_modified_fields(&stored), fields(&[("last-modified", EARLY)]));
+    }
+
+    #[test]
+    fn a_304_replaces_what_it_names_and_leaves_the_rest() {
+        let stored = fields(&[
+            ("a", "old"),
+            ("a", "older"),
+            ("b", "stays"),
+            ("age", "50"),
+            ("content-length", "3"),
+            ("set-cookie", "stays"),
+        ]);
+        let update = fields(&[
+            ("a", "new"),
+            ("a", "newer"),
+            ("c", "comes"),
+            ("content-length", "0"),
+            ("content-type", "text/html"),
+            ("set-cookie", "goes"),
+        ]);
+        let fresh = freshen(&stored, &update, |name| *name != "set-cookie").unwrap();
+        let expected = fields(&[
+            ("a", "new"),
+            ("a", "newer"),
+            ("b", "stays"),
+            ("c", "comes"),
+            ("content-length", "3"),
+            ("content-type", "text/html"),
+            ("set-cookie", "stays"),
+        ]);
+        assert_eq!(fresh, expected);
+    }
+
+    #[test]
+    fn a_304_about_another_state_updates_nothing() {
+        for (stored, update, after) in [
+            (Some(r#""a""#), None, Ok(Some(r#""a""#))),
+            (None, None, Ok(None)),
+            (Some(r#""a""#), Some(r#""a""#), Ok(Some(r#""a""#))),
+            (Some(r#""a""#), Some(r#""b""#), Err(NotThisOne)),
+            (Some(r#""a""#), Some(r#"W/"a""#), Ok(Some(r#"W/"a""#))),
+            (Some(r#""a""#), Some(r#"W/"b""#), Err(NotThisOne)),
+            (Some(r#"W/"a""#), Some(r#""a""#), Ok(Some(r#"W/"a""#))),
+            (Some(r#"W/"a""#), Some(r#""b""#), Err(NotThisOne)),
+            (Some(r#"W/"a""#), Some(r#"W/"a""#), Ok(Some(r#"W/"a""#))),
+            (Some(r#"W/"a""#), Some(r#"W/"b""#), Err(NotThisOne)),
+            (None, Some(r#""a""#), Err(NotThisOne)),
+            (None, Some(r#"W/"a""#), Ok(Some(r#"W/"a""#))),
+            (Some("bare"), Some("bare"), Ok(Some("bare"))),
+            (Some("bare"), Some(r#""bare""#), Err(NotThisOne)),
+            (Some("*"), Some("*"), Ok(Some("*"))),
+            (Some("*"), Some(r#""a""#), Err(NotThisOne)),
+        ] {
+            let head = |etag: Option<&'static str>| match etag {
+                Some(etag) => fields(&[("etag", etag)]),
+                None => fields(&[]),
+            };
+            let fresh = freshen(&head(stored), &head(update), |_| true);
+            assert_eq!(fresh, after.map(head), "{stored:?} {update:?}");
+        }
+    }
+
+    #[test]
+    fn an_update_that_does_not_fit_is_refused() {
+        let numbered = |prefix: &str| {
+            let mut map = HeaderMap::new();
+            for number in 0..20_000 {
+                let name = HeaderName::try_from(format!("{prefix}{number}")).unwrap();
+                map.insert(name, HeaderValue::from_static(""));
+            }
+            map
+        };
+        assert_eq!(freshen(&numbered("a"), &numbered("b"), |_| true), Err(NotThisOne));
+    }
 }

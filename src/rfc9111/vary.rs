@@ -213,3 +213,170 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
     &bytes[start..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vary(lines: &[&'static str]) -> Vary {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(VARY, HeaderValue::from_static(line));
+        }
+        Vary::from_fields(&fields)
+    }
+
+    /// The variant of a request with these lines, for a response that varies on `name`.
+    fn variant(name: &'static str, lines: &[&'static str]) -> Vec<u8> {
+        let name = HeaderName::from_static(name);
+        let mut request = HeaderMap::new();
+        for line in lines {
+            request.append(&name, HeaderValue::from_static(line));
+        }
+        let mut bytes = Vec::new();
+        Names::from_iter([name])
+            .write_variant(&request, &mut |piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    #[test]
+    fn every_line_names_fields() {
+        for (lines, expected) in [
+            (&["accept"][..], &["accept"][..]),
+            (&["Foo, ACCEPT"], &["accept", "foo"]),
+            (&["b", "", ", a ,,c\t"], &["a", "b", "c"]),
+            (&["a, A", "a"], &["a"]),
+        ] {
+            let Vary::Names(names) = vary(lines) else { panic!("{lines:?}") };
+            assert!(names.iter().eq(expected), "{names:?}");
+            assert_eq!(names.len(), expected.len());
+            assert!(!names.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_star_anywhere_is_any() {
+        for lines in [
+            &["*"][..],
+            &["*, *"],
+            &["*", "*"],
+            &[", *"],
+            &["", "*"],
+            &["*, foo"],
+            &["foo, *"],
+            &["foo", "bar,*"],
+        ] {
+            assert_eq!(vary(lines), Vary::Any, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_any() {
+        for line in ["foo bar", r#""foo""#, "foo, b@r", "a;b", "foo:"] {
+            assert_eq!(vary(&[line]), Vary::Any, "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_named_is_none() {
+        for lines in [&[][..], &[""], &[" ,, "], &["", ","]] {
+            assert_eq!(vary(lines), Vary::None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_names_means_nothing() {
+        assert_eq!(vary(&["a, b"]), vary(&["B", "A"]));
+        assert_ne!(vary(&["a, b"]), vary(&["a"]));
+    }
+
+    #[test]
+    fn fields_that_say_who_is_asking_are_known() {
+        for (line, expected) in [
+            ("cookie", true),
+            ("accept, Authorization", true),
+            ("proxy-authorization", true),
+            ("accept, user-agent", false),
+        ] {
+            let Vary::Names(names) = vary(&[line]) else { panic!("{line}") };
+            assert_eq!(names.names_credentials(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_encoding_is_length_name_presence_length_value() {
+        assert_eq!(variant("foo", &["1, 2"]), *b"\0\x03foo\x01\0\0\0\x031,2");
+        assert_eq!(variant("foo", &[""]), *b"\0\x03foo\x01\0\0\0\0");
+        assert_eq!(variant("foo", &[]), *b"\0\x03foo\0");
+    }
+
+    #[test]
+    fn requests_that_mean_the_same_share_a_variant() {
+        for (name, one, other) in [
+            ("foo", &["1, 2"][..], &["1", "2"][..]),
+            ("foo", &["1,2"], &[" 1, 2 "]),
+            ("foo", &["1,2"], &["1\t,\t2"]),
+            ("foo", &["1,2"], &[",1,, 2,"]),
+            ("foo", &["1,2"], &["", "1", "2"]),
+            ("foo", &[""], &[" , "]),
+            ("foo", &[r#""a, b",c"#], &[r#""a, b" , c"#]),
+            ("foo", &[r#""\", b",c"#], &[r#""\", b""#, "c"]),
+            ("accept-language", &["en, de"], &["de, en"]),
+            ("accept-language", &["en, de"], &["eN, De"]),
+            ("accept-language", &["en, fr, de"], &["fr, de, EN"]),
+            ("accept-language", &["en, de"], &[" en ,   de"]),
+            ("accept-language", &["en-GB;q=0.5, de"], &["DE", "en-gb;Q=0.5"]),
+            ("accept-encoding", &["gzip, br"], &["GZIP,Br"]),
+            ("cookie", &["a=1; b=2"], &["a=1", "b=2"]),
+        ] {
+            assert_eq!(variant(name, one), variant(name, other), "{name}: {one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn requests_that_differ_do_not() {
+        for (name, one, other) in [
+            ("foo", &[][..], &[""][..]),
+            ("foo", &["1"], &["2"]),
+            ("foo", &["1,2"], &["2,1"]),
+            ("foo", &["1"], &["1,1"]),
+            ("foo", &["a"], &["A"]),
+            ("foo", &["1 2"], &["12"]),
+            ("foo", &[r#""a, b""#], &[r#""a,b""#]),
+            ("foo", &[r#""a, b"#], &[r#""a,b"#]),
+            ("foo", &[r#""\", b""#], &[r#""\",b""#]),
+            ("accept-encoding", &["gzip, br"], &["br, gzip"]),
+            ("accept-language", &["en"], &["en;q=0.5"]),
+            ("cookie", &["a=1,b=2"], &["a=1", "b=2"]),
+            ("cookie", &["a=1, b"], &["a=1,b"]),
+            ("authorization", &["x, y"], &["x,y"]),
+        ] {
+            assert_ne!(variant(name, one), variant(name, other), "{name}: {one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_pose_as_the_next_field() {
+        let names = Names::from_iter(["a", "b"].map(HeaderName::from_static));
+        let variant = |a: &'static str, b: &'static str| {
+            let mut request = HeaderMap::new();
+            request.insert("a", HeaderValue::from_static(a));
+            request.insert("b", HeaderValue::from_static(b));
+            let mut bytes = Vec::new();
+            names.write_variant(&request, &mut |piece| bytes.extend_from_slice(piece));
+            bytes
+        };
+        assert_ne!(variant("1b2", ""), variant("1", "2"));
+        assert_ne!(variant("1", ""), variant("", "1"));
+    }
+
+    #[test]
+    fn values_longer_than_a_chunk_are_lowered_whole() {
+        let long = "X".repeat(200);
+        let request = HeaderMap::from_iter([(ACCEPT_ENCODING, long.parse().unwrap())]);
+        let mut bytes = Vec::new();
+        Names::from_iter([ACCEPT_ENCODING])
+            .write_variant(&request, &mut |piece| bytes.extend_from_slice(piece));
+        assert!(bytes.ends_with(&[&[0, 0, 0, 200], long.to_lowercase().as_bytes()].concat()));
+    }
+}
