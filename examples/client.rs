@@ -22,7 +22,7 @@ use seawall::{BoxError, CacheLayer, store::Memory};
 use tokio::{net::TcpListener, time::Instant};
 use tower::{ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let uri = format!("http://{}/", listener.local_addr()?);

@@ -64,3 +64,8 @@ pub use self::{
     respond::RespondLayer,
     rfc9111::profile::Profile,
 };
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

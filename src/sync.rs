@@ -19,28 +19,15 @@ pub(crate) const fn guarded(_: &str) -> bool {
     true
 }
 
+/// The guard that the environment names is removed in this process.
 #[cfg(seawall_loom)]
-pub(crate) use mutant::{guarded, without};
+pub(crate) fn guarded(name: &str) -> bool {
+    removed().is_none_or(|removed| removed != name)
+}
 
+/// Which guard is removed, if one is.
 #[cfg(seawall_loom)]
-mod mutant {
-    use std::sync::Mutex;
-
-    static REMOVED: Mutex<Option<&'static str>> = Mutex::new(None);
-    /// Models take turns: the guard that is removed is one for the whole process.
-    static TURN: Mutex<()> = Mutex::new(());
-
-    pub(crate) fn guarded(name: &str) -> bool {
-        *REMOVED.lock().expect("never poisoned") != Some(name)
-    }
-
-    /// Runs `model` with the guard `name` removed (`None`: all in force) and says whether it held.
-    pub(crate) fn without(name: Option<&'static str>, model: impl FnOnce()) -> bool {
-        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *REMOVED.lock().expect("never poisoned") = name;
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(model)).is_ok();
-        *REMOVED.lock().expect("never poisoned") = None;
-        drop(turn);
-        held
-    }
+pub(crate) fn removed() -> Option<&'static str> {
+    static REMOVED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    REMOVED.get_or_init(|| std::env::var("SEAWALL_MUTANT").ok()).as_deref()
 }

@@ -13,10 +13,24 @@ use std::{
     time::Duration,
 };
 
-use seawall::CacheLayer;
-use support::{answer, cache, get, origin};
-use tokio::task::JoinSet;
-use tower::{Layer, Service};
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use http_body_util::BodyExt;
+use seawall::{
+    BoxError, Cache, CacheLayer, CoalesceLayer, FetchError,
+    observe::{Event, Pass},
+};
+use support::{
+    BoxedOrigin, Calls, Req, answer, asked, at_once,
+    bodies::{Step, Steps},
+    cache, cache_builder, get, origin, streamed, with,
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tower::{Layer, Service, service_fn};
 
 /// Counts how often a future is polled.
 struct Polled<F> {
@@ -37,7 +51,7 @@ impl<F: Future> Future for Polled<F> {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_callers_of_a_cold_key_are_one_call_in_each_of_a_hundred_rounds() {
     let (calls, inner) = origin(|call, _| async move {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
         Ok(answer(&[("cache-control", "max-age=600")], format!("round {call}")))
     });
     let service = CacheLayer::new(cache()).layer(inner);
@@ -66,4 +80,411 @@ async fn ten_thousand_callers_of_a_cold_key_are_one_call_in_each_of_a_hundred_ro
         calls.count()
     );
     assert!(most_polls <= 3, "{most_polls}");
+}
+
+/// How many calls of an origin are under way, and the most that were at once.
+#[derive(Clone, Default)]
+struct Gauge {
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Gauge {
+    async fn during(&self, work: impl Future<Output = ()>) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        work.await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+/// An origin that takes 50 ms, and answers with the path that it was asked for.
+fn paths(gauge: &Gauge) -> (Calls, BoxedOrigin) {
+    let gauge = gauge.clone();
+    origin(move |_, request| {
+        let gauge = gauge.clone();
+        async move {
+            gauge.during(sleep(Duration::from_millis(50))).await;
+            Ok(answer(&[("cache-control", "max-age=600")], request.uri().path().to_owned()))
+        }
+    })
+}
+
+const KEYS: usize = 22_000;
+
+/// Asks for so many keys at once; the time until all have their own answer.
+async fn ask_for_all_keys<S, B>(service: &S) -> Duration
+where
+    S: Service<Req, Response = Response<B>, Error: Into<BoxError> + Send, Future: Send>,
+    S: Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
+{
+    let began = Instant::now();
+    let mut callers = JoinSet::new();
+    for key in 0..KEYS {
+        let mut service = service.clone();
+        callers.spawn(async move {
+            let read = support::call(&mut service, get(&format!("/{key}"))).await.unwrap();
+            assert_eq!(read.text(), format!("/{key}"));
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    began.elapsed()
+}
+
+fn assert_nothing_is_left(cache: &Cache) {
+    let figures = cache.figures();
+    let left = (figures.flights, figures.followers, figures.orphans, figures.filling);
+    assert_eq!(left, (0, 0, 0, 0), "{figures:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_two_thousand_cold_keys_are_all_fetched_at_the_same_time() {
+    let gauge = Gauge::default();
+    let (calls, inner) = paths(&gauge);
+    let cache = cache();
+    let took = ask_for_all_keys(&CacheLayer::new(cache.clone()).layer(inner)).await;
+    assert_eq!((calls.count(), gauge.most()), (KEYS, KEYS));
+    assert!(took < Duration::from_millis(60), "{took:?}");
+    assert_eq!(cache.figures().records, KEYS as u64);
+    assert_nothing_is_left(&cache);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_the_table_of_flights_full_passes_and_does_not_wait() {
+    let full = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&full);
+    let cache = cache_builder()
+        .flights(1_000)
+        .observer(move |event: &Event<'_>| {
+            if let Event::Passed(Pass::Full) = event {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .build();
+    let gauge = Gauge::default();
+    let (calls, inner) = paths(&gauge);
+    let took = ask_for_all_keys(&CacheLayer::new(cache.clone()).layer(inner)).await;
+    assert_eq!((calls.count(), gauge.most()), (KEYS, KEYS));
+    assert_eq!(full.load(Ordering::Relaxed), KEYS - 1_000);
+    assert!(took < Duration::from_millis(60), "{took:?}");
+    assert_eq!(cache.figures().records, 1_000);
+    assert_nothing_is_left(&cache);
+}
+
+#[tokio::test(start_paused = true)]
+async fn coalescing_alone_fetches_twenty_two_thousand_keys_at_the_same_time() {
+    for layer in [CoalesceLayer::new(), CoalesceLayer::bounded(|bounds| bounds.flights(1_000))] {
+        let gauge = Gauge::default();
+        let (calls, inner) = paths(&gauge);
+        let took = ask_for_all_keys(&layer.layer(inner)).await;
+        assert_eq!((calls.count(), gauge.most()), (KEYS, KEYS));
+        assert!(took < Duration::from_millis(60), "{took:?}");
+        assert_nothing_is_left(layer.cache());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn coalescing_by_a_key_makes_one_call_a_key_and_all_of_them_at_the_same_time() {
+    let (calls, gauge) = (Calls::default(), Gauge::default());
+    let (counted, watched) = (calls.clone(), gauge.clone());
+    let inner = service_fn(move |key: usize| {
+        counted.add();
+        let gauge = watched.clone();
+        async move {
+            gauge.during(sleep(Duration::from_millis(50))).await;
+            Ok::<_, BoxError>(key + 1)
+        }
+    });
+    let layer = CoalesceLayer::by(|key: &usize| *key);
+    let mut service = layer.layer(inner);
+    let callers: Vec<_> = (0..2 * KEYS).map(|caller| service.call(caller % KEYS)).collect();
+    let began = Instant::now();
+    for (caller, answered) in callers.into_iter().enumerate() {
+        assert_eq!(answered.await.unwrap(), caller % KEYS + 1);
+    }
+    assert_eq!((calls.count(), gauge.most()), (KEYS, KEYS));
+    assert!(began.elapsed() < Duration::from_millis(60));
+    assert_eq!(layer.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_bound_on_followers_callers_pass() {
+    let (calls, inner) = paths(&Gauge::default());
+    let cache = cache_builder().followers(10, 100).build();
+    let service = CacheLayer::new(cache.clone()).layer(inner);
+    for read in at_once(&service, (0..50).map(|_| get("/a"))).await {
+        assert_eq!(read.unwrap().text(), "/a");
+    }
+    assert_eq!(calls.count(), 1 + (50 - 1 - 10));
+    assert_nothing_is_left(&cache);
+}
+
+fn languages() -> (Calls, BoxedOrigin) {
+    origin(|_, request| async move {
+        sleep(Duration::from_millis(50)).await;
+        let language = request.headers()["accept-language"].to_str().unwrap().to_owned();
+        let fields = [
+            ("cache-control", "max-age=600"),
+            ("vary", "accept-language"),
+            ("content-language", &language),
+        ];
+        Ok(answer(&fields, language.clone()))
+    })
+}
+
+async fn ask_in_three_languages<S, B>(service: &S)
+where
+    S: Service<Req, Response = Response<B>, Error: Into<BoxError> + Send, Future: Send>,
+    S: Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
+{
+    let language = |caller: usize| ["de", "en", "fr"][caller % 3];
+    let requests = (0..300).map(|n| with(get("/"), "accept-language", language(n)));
+    for (caller, read) in at_once(service, requests).await.into_iter().enumerate() {
+        let read = read.unwrap();
+        assert_eq!(read.text(), language(caller));
+        assert_eq!(read.field("content-language"), Some(language(caller)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_in_three_languages_is_three_calls_and_each_gets_its_own() {
+    let (calls, inner) = languages();
+    let cache = cache();
+    let service = CacheLayer::new(cache.clone()).layer(inner);
+    ask_in_three_languages(&service).await;
+    assert_eq!(calls.count(), 3);
+    assert_nothing_is_left(&cache);
+    ask_in_three_languages(&service).await;
+    assert_eq!(calls.count(), 3, "all variants were stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_in_three_languages_is_three_calls_with_nothing_to_look_in() {
+    let (calls, inner) = languages();
+    let layer = CoalesceLayer::new();
+    ask_in_three_languages(&layer.layer(inner)).await;
+    assert_eq!(calls.count(), 3);
+    assert_nothing_is_left(layer.cache());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_on_64_mib_without_a_length_is_recorded_by_few_and_within_the_budget() {
+    const CALLERS: usize = 50;
+    const MIB: usize = 1 << 20;
+    let outgrown = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&outgrown);
+    let cache = cache_builder()
+        .observer(move |event: &Event<'_>| {
+            if let Event::Outgrown = event {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .build();
+    let (calls, inner) = origin(|_, _| async {
+        sleep(Duration::from_millis(50)).await;
+        let frame = Bytes::from(vec![b'x'; 64 << 10]);
+        let steps = (0..1024)
+            .flat_map(|_| [Step::Data(frame.clone()), Step::Wait(Duration::from_millis(1))]);
+        Ok(streamed(&[("cache-control", "max-age=600")], Steps::new(steps.collect::<Vec<_>>())))
+    });
+    let service = CacheLayer::new(cache.clone()).store_unframed(true).layer(inner);
+    let most = Arc::new(AtomicUsize::new(0));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (mut service, cache, most) = (service.clone(), cache.clone(), Arc::clone(&most));
+        callers.spawn(async move {
+            let mut body = service.call(get("/")).await.unwrap().into_body();
+            let mut length = 0;
+            while let Some(frame) = body.frame().await {
+                length += frame.unwrap().into_data().unwrap().len();
+                most.fetch_max(cache.figures().filling, Ordering::Relaxed);
+            }
+            assert_eq!(length, 64 * MIB);
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    let (most, outgrown) = (most.load(Ordering::Relaxed), outgrown.load(Ordering::Relaxed));
+    println!(
+        "{CALLERS} callers, {} calls, {outgrown} of them recorded, at most {most} bytes at once",
+        calls.count()
+    );
+    assert!(most <= 64 * MIB, "{most}");
+    assert!(outgrown <= 3, "{outgrown} calls were recorded up to the largest body that is kept");
+    assert_eq!(cache.figures().records, 0);
+    assert_nothing_is_left(&cache);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_uncacheable_once_is_coalesced_again_after_a_storable_answer() {
+    let (calls, inner) = origin(|call, _| async move {
+        sleep(Duration::from_millis(50)).await;
+        let said = if call == 0 { "private" } else { "max-age=1" };
+        Ok(answer(&[("cache-control", said)], "body"))
+    });
+    let cache = cache();
+    let mut service = CacheLayer::new(cache.clone()).layer(inner);
+    support::call(&mut service, get("/")).await.unwrap();
+    assert_eq!(cache.figures().remembered, 1);
+    support::call(&mut service, get("/")).await.unwrap();
+    assert_eq!((cache.figures().remembered, cache.figures().records), (0, 1));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    for read in at_once(&service, (0..50).map(|_| get("/"))).await {
+        assert_eq!(read.unwrap().status(), 200);
+    }
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_fails_without_an_answer_is_asked_once_and_all_learn_why() {
+    let (calls, inner) = origin(|_, _| async {
+        sleep(Duration::from_millis(50)).await;
+        Err::<support::Res, BoxError>("connection refused".into())
+    });
+    let (cache, coalesce) = (cache(), CoalesceLayer::new());
+    for service in
+        [CacheLayer::new(cache.clone()).layer(inner.clone()), coalesce.layer(inner.clone())]
+    {
+        let before = calls.count();
+        for answer in at_once(&service, (0..50).map(|_| get("/"))).await {
+            let error = answer.unwrap_err();
+            assert_eq!(error.source().unwrap().to_string(), "connection refused");
+        }
+        assert_eq!(calls.count() - before, 1);
+    }
+    assert_nothing_is_left(&cache);
+    assert_nothing_is_left(coalesce.cache());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_answers_with_a_server_error_is_asked_once() {
+    for status in [500, 502, 503, 504] {
+        for fields in [&[][..], &[("cache-control", "no-store")]] {
+            let (calls, inner) = origin(move |_, _| async move {
+                sleep(Duration::from_millis(50)).await;
+                Ok(support::answer_status(status, fields, "out of order"))
+            });
+            let (cache, coalesce) = (cache(), CoalesceLayer::new());
+            for (place, service) in
+                [CacheLayer::new(cache.clone()).layer(inner.clone()), coalesce.layer(inner.clone())]
+                    .into_iter()
+                    .enumerate()
+            {
+                let before = calls.count();
+                let answers = at_once(&service, (0..50).map(|_| get("/"))).await;
+                let mut refused = 0;
+                for answer in answers {
+                    match answer {
+                        Ok(read) => {
+                            assert_eq!((read.status(), read.text()), (status, "out of order"))
+                        }
+                        Err(error) => {
+                            let status = status.try_into().unwrap();
+                            assert_eq!(
+                                FetchError::find(&*error),
+                                Some(&FetchError::Status(status))
+                            );
+                            refused += 1;
+                        }
+                    }
+                }
+                // An answer that says `no-store` is for the one who asked; the others learn of it.
+                let expected = if fields.is_empty() { 0 } else { 49 };
+                assert_eq!(refused, expected, "{status} {fields:?} in place {place}");
+                assert_eq!(calls.count() - before, 1, "{status} {fields:?} in place {place}");
+            }
+            assert_nothing_is_left(&cache);
+            assert_nothing_is_left(coalesce.cache());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_error_without_a_length_is_shared_as_well() {
+    let (calls, inner) = origin(|_, _| async {
+        sleep(Duration::from_millis(50)).await;
+        let body = Steps::new([
+            Step::Data("out of ".into()),
+            Step::Wait(Duration::from_millis(5)),
+            Step::Data("order".into()),
+        ]);
+        let mut response = streamed(&[], body);
+        *response.status_mut() = http::StatusCode::BAD_GATEWAY;
+        Ok(response)
+    });
+    let service = CacheLayer::new(cache()).layer(inner);
+    for read in at_once(&service, (0..50).map(|_| get("/"))).await {
+        let read = read.unwrap();
+        assert_eq!((read.status(), read.text()), (502, "out of order"));
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reloads_at_once_are_one_call_and_its_answer_replaces_what_was_stored() {
+    for reload in ["no-cache", "max-age=0"] {
+        let (calls, inner) = origin(|call, _| async move {
+            sleep(Duration::from_millis(50)).await;
+            Ok(answer(&[("cache-control", "max-age=600")], format!("answer {call}")))
+        });
+        let mut service = CacheLayer::new(cache()).layer(inner);
+        support::call(&mut service, get("/")).await.unwrap();
+        let requests = (0..50).map(|_| with(get("/"), "cache-control", reload));
+        for read in at_once(&service, requests).await {
+            assert_eq!(read.unwrap().text(), "answer 1", "{reload}");
+        }
+        assert_eq!(support::call(&mut service, get("/")).await.unwrap().text(), "answer 1");
+        assert_eq!(calls.count(), 2, "{reload}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_is_not_answered_by_a_fetch_that_began_before_it() {
+    let (calls, inner) = origin(|call, _| async move {
+        sleep(Duration::from_millis(50)).await;
+        Ok(answer(&[("cache-control", "max-age=600")], format!("answer {call}")))
+    });
+    let (cache, coalesce) = (cache(), CoalesceLayer::new());
+    for mut service in
+        [CacheLayer::new(cache.clone()).layer(inner.clone()), coalesce.layer(inner.clone())]
+    {
+        let before = calls.count();
+        let earlier = asked(&service, get("/"));
+        sleep(Duration::from_millis(20)).await;
+        let reload = with(get("/"), "cache-control", "no-cache");
+        let read = support::call(&mut service, reload).await.unwrap();
+        assert_eq!(read.text(), format!("answer {}", before + 1));
+        assert_eq!(earlier.await.unwrap().unwrap().text(), format!("answer {before}"));
+        assert_eq!(calls.count() - before, 2);
+    }
+    assert_nothing_is_left(&cache);
+    assert_nothing_is_left(coalesce.cache());
+}
+
+#[tokio::test(start_paused = true)]
+async fn reloads_that_come_one_after_another_are_fewer_calls_than_callers() {
+    let (calls, inner) = origin(|call, _| async move {
+        sleep(Duration::from_millis(50)).await;
+        Ok(answer(&[("cache-control", "max-age=600")], format!("answer {call}")))
+    });
+    let service = CacheLayer::new(cache()).layer(inner);
+    let mut callers = Vec::new();
+    for _ in 0..45 {
+        callers.push(asked(&service, with(get("/"), "cache-control", "no-cache")));
+        sleep(Duration::from_millis(1)).await;
+    }
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    println!("45 reloads within one fetch of 50 ms: {} calls", calls.count());
+    assert!(calls.count() < 45, "{}", calls.count());
 }

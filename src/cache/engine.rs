@@ -32,7 +32,7 @@ use crate::{
     },
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
     marks::{self, Flight, Served},
-    observe::{Event, Pass},
+    observe::{Aside, Event, Pass},
     policy::Policy,
     rfc9111::{
         cache_status::{self, CACHE_STATUS, Fwd, Member},
@@ -79,6 +79,8 @@ pub(super) struct Call<B> {
     pub(super) why: Fwd,
     pub(super) arrived: Instant,
     pub(super) tells: Tells,
+    /// What is remembered of the key.
+    pub(super) remembered: Option<Aside>,
 }
 
 /// To whom this engine says how it answered.
@@ -161,7 +163,17 @@ impl<K> Engine<K> {
         } else {
             Key::from(&key.as_bytes()[..primary])
         };
-        let call = Call { request, ask, share, primary, key: whole, why, arrived: now, tells };
+        let call = Call {
+            request,
+            ask,
+            share,
+            primary,
+            key: whole,
+            why,
+            arrived: now,
+            tells,
+            remembered: None,
+        };
         fetching(Arc::clone(self).miss(inner.clone(), call))
     }
 
@@ -316,12 +328,17 @@ impl<K> Engine<K> {
     {
         for _ in 0..JOINS {
             let now = Instant::now();
-            if self.cache.remembered.look(call.primary.as_bytes(), now).is_some() {
+            if let Some(aside) = self.cache.remembered.look(call.primary.as_bytes(), now) {
+                call.remembered = Some(aside);
                 return self.alone(inner, call, Pass::Remembered).await;
             }
             let mut reader = match self.join(&call, now) {
                 Joined::Leader(lead, reader) => return self.lead(inner, call, lead, reader).await,
                 Joined::Follower(reader) => reader,
+                Joined::Behind(mut reader) => {
+                    poll_fn(|cx| reader.poll_end(cx)).await;
+                    continue;
+                }
                 Joined::Full => {
                     return self.passing(inner, call.request, Pass::Full, call.tells).await;
                 }

@@ -245,6 +245,12 @@ where
         let now = Instant::now();
         let (lead, reader) = engine.cache.flights.alone(now);
         let kept = match verdict {
+            // What outgrew before and has no length now is learned again when the memory ends.
+            Verdict::Keep(kept)
+                if call.remembered == Some(Aside::Outgrown) && kept.length.is_none() =>
+            {
+                None
+            }
             Verdict::Keep(kept) => {
                 engine.cache.remembered.forget(primary);
                 Some(kept).filter(|kept| kept.store && kept.fits(&lead, Kind::Get))

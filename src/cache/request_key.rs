@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_request_with_a_body_has_no_key() {
-        let request = Request::get("http://example.com/").body(Full::from("x")).expect("valid");
+        let body = Full::<bytes::Bytes>::from("x");
+        let request = Request::get("http://example.com/").body(body).expect("valid");
         assert_eq!(UriKey::new().write(&request, &mut KeyWriter::new()), Err(NoKey));
     }
 

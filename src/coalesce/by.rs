@@ -119,7 +119,9 @@ where
                     recording.written_by(task.abort_handle());
                     Waiting::For(reader)
                 }
-                Joined::Full => Waiting::Alone(Box::pin(send(self.inner.clone(), request))),
+                Joined::Behind(_) | Joined::Full => {
+                    Waiting::Alone(Box::pin(send(self.inner.clone(), request)))
+                }
             },
         }
     }

@@ -61,8 +61,18 @@ pub(crate) enum Joined<K: Hash + Eq + Clone, H: Clone> {
     Leader(Lead<K, H>, Reader<H>),
     /// Someone is.
     Follower(Reader<H>),
+    /// Two are, and both began too early: join again once this one has ended.
+    Behind(Reader<H>),
     /// No place is left in the table, or among those who wait.
     Full,
+}
+
+/// What came of following one flight.
+enum Followed<H: Clone> {
+    By(Reader<H>),
+    Full,
+    /// It has ended, and not with an answer for all.
+    Gone,
 }
 
 /// Who may be joined.
@@ -101,36 +111,45 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
             shard.insert(key.clone(), Slot { current, previous: None });
             return Joined::Leader(lead, reader);
         };
-        if !slot.current.is_open() {
-            // Cancelled, and not out of the table yet.
-            let (lead, reader) = self.begin(key, now);
-            slot.current = Arc::clone(&lead.recording);
-            return Joined::Leader(lead, reader);
-        }
-        let alone = slot.previous.as_ref().is_none_or(|previous| previous.is_ended());
         let too_old = match join {
             Join::Any => false,
             Join::Since(arrived) => slot.current.began() < arrived,
         };
         let stalled = now.saturating_duration_since(slot.current.progress()) >= self.stalled_after
             && !slot.current.is_ended();
-        if alone && (stalled || too_old) {
-            let (lead, reader) = self.begin(key, now);
-            slot.previous = Some(mem::replace(&mut slot.current, Arc::clone(&lead.recording)));
-            return Joined::Leader(lead, reader);
+        let older = slot.previous.as_ref().filter(|previous| !previous.is_ended());
+        if too_old || stalled {
+            let Some(older) = older else {
+                let (lead, reader) = self.begin(key, now);
+                slot.previous = Some(mem::replace(&mut slot.current, Arc::clone(&lead.recording)));
+                return Joined::Leader(lead, reader);
+            };
+            if too_old {
+                // Two are under way, and no third is begun: its turn is when the older one is gone.
+                return match self.follow(older) {
+                    Followed::By(reader) => Joined::Behind(reader),
+                    Followed::Full | Followed::Gone => Joined::Full,
+                };
+            }
         }
-        if too_old {
-            return Joined::Full;
+        match self.follow(&slot.current) {
+            Followed::By(reader) => Joined::Follower(reader),
+            Followed::Full => Joined::Full,
+            Followed::Gone => {
+                // It was given up, and is not out of the table yet.
+                let (lead, reader) = self.begin(key, now);
+                slot.current = Arc::clone(&lead.recording);
+                Joined::Leader(lead, reader)
+            }
         }
-        self.follow(&slot.current)
     }
 
     /// Joins the flight of `key` if there is one.
     pub(crate) fn join_existing(&self, key: &K) -> Option<Reader<H>> {
         let shard = lock(self.shard(key));
         match self.follow(&shard.get(key)?.current) {
-            Joined::Follower(reader) => Some(reader),
-            _ => None,
+            Followed::By(reader) => Some(reader),
+            Followed::Full | Followed::Gone => None,
         }
     }
 
@@ -152,16 +171,16 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
         (lead, reader)
     }
 
-    fn follow(&self, recording: &Arc<Recording<H>>) -> Joined<K, H> {
+    fn follow(&self, recording: &Arc<Recording<H>>) -> Followed<H> {
         if recording.readers() > self.budgets.followers_a_flight || !self.budgets.followers.take(1)
         {
-            return Joined::Full;
+            return Followed::Full;
         }
         match recording.join(Place::Follower) {
-            Some(reader) => Joined::Follower(reader),
+            Some(reader) => Followed::By(reader),
             None => {
                 self.budgets.followers.give_back(1);
-                Joined::Full
+                Followed::Gone
             }
         }
     }

@@ -41,6 +41,8 @@
 pub(crate) mod budget;
 pub(crate) mod by;
 pub(crate) mod flights;
+#[cfg(all(test, seawall_loom))]
+mod models;
 pub(crate) mod recording;
 pub(crate) mod remembered;
 pub(crate) mod share;

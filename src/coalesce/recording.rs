@@ -143,11 +143,6 @@ impl<H: Clone> Recording<H> {
         lock(&self.state).end.is_some()
     }
 
-    /// Whether it can still be joined: under way, or complete.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(lock(&self.state).end, None | Some(End::Complete))
-    }
-
     /// Names the task that writes, so that it can be cancelled when nobody is left to read.
     pub(crate) fn written_by(&self, task: AbortHandle) {
         let mut state = lock(&self.state);
@@ -296,7 +291,7 @@ impl<H> State<H> {
         if mem::take(&mut self.orphan) {
             budgets.orphans.give_back(1);
         }
-        self.woken()
+        if guarded("an end wakes those who wait") { self.woken() } else { Woken::default() }
     }
 
     fn is_cancelled(&self) -> bool {
@@ -369,6 +364,16 @@ impl<H: Clone> Reader<H> {
                 Poll::Pending
             }
         }
+    }
+
+    /// Waits until it has ended, however.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.recording.state);
+        if state.end.is_some() {
+            return Poll::Ready(());
+        }
+        state.register(self.place, &mut self.seat, cx.waker());
+        Poll::Pending
     }
 
     /// The next part of the body.

@@ -151,9 +151,11 @@ pub fn keep(
     }
     let directives = targeted::governing(profile, response);
     let lifetime = Lifetime::learn(profile, &directives, status, response, exchange);
-    let refused = by_status(profile, status, &directives, &lifetime)
-        .or_else(|| by_directives(status, &directives))
+    // What the response says of itself comes first: who shares an answer that is not stored asks
+    // whether anything but its status was against it.
+    let refused = by_directives(status, &directives)
         .or_else(|| by_fields(profile, response, &lifetime))
+        .or_else(|| by_status(profile, status, &directives, &lifetime))
         .or_else(|| by_use(status, response, &lifetime))
         .or_else(|| by_request(profile, request, &lifetime));
     refused.map_or(Keep::For(lifetime), Keep::No)

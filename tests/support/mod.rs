@@ -15,6 +15,7 @@ use http::{HeaderMap, Request, Response, StatusCode, response::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use seawall::{BoxError, Cache, cache::CacheBuilder, store::Memory};
+use tokio::task::JoinHandle;
 use tower::{Service, service_fn, util::BoxCloneService};
 
 pub mod bodies;
@@ -95,6 +96,12 @@ pub fn answer_status(status: u16, fields: &[(&str, &str)], body: impl Into<Bytes
     response
 }
 
+/// A 200 with these fields and a body that comes in steps.
+pub fn streamed(fields: &[(&str, &str)], body: bodies::Steps) -> Response<bodies::Steps> {
+    let (parts, _) = answer(fields, "").into_parts();
+    Response::from_parts(parts, body)
+}
+
 /// A response read to its end.
 #[derive(Debug)]
 pub struct Read {
@@ -143,6 +150,35 @@ where
 {
     std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
     read(service.call(request).await.map_err(Into::into)?).await
+}
+
+/// Calls in a task of its own, and reads the answer there.
+pub fn asked<S, B>(service: &S, request: Req) -> JoinHandle<Result<Read, BoxError>>
+where
+    S: Service<Req, Response = Response<B>, Error: Into<BoxError> + Send, Future: Send>,
+    S: Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
+{
+    let mut service = service.clone();
+    tokio::spawn(async move { call(&mut service, request).await })
+}
+
+/// Makes all calls at once, each in a task of its own, and reads all answers.
+pub async fn at_once<S, B>(
+    service: &S,
+    requests: impl IntoIterator<Item = Req>,
+) -> Vec<Result<Read, BoxError>>
+where
+    S: Service<Req, Response = Response<B>, Error: Into<BoxError> + Send, Future: Send>,
+    S: Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
+{
+    let callers: Vec<_> = requests.into_iter().map(|request| asked(service, request)).collect();
+    let mut answers = Vec::new();
+    for caller in callers {
+        answers.push(caller.await.unwrap());
+    }
+    answers
 }
 
 /// Any body as a boxed one.

@@ -1,0 +1,243 @@
+//! Exhaustive models of flights and recordings: every interleaving of a few callers.
+//!
+//! Run with `RUSTFLAGS="--cfg seawall_loom" cargo test --lib --release models`. Each model has a
+//! mutant, the same model with one guard removed, that must fail.
+
+use std::{process::Command, sync::Arc};
+
+use loom::{future::block_on, thread};
+use tokio::time::{Duration, Instant};
+
+use super::{
+    budget::{Budget, Budgets},
+    flights::{Flights, Join, Joined, Lead},
+    recording::{Answer, End, Open, Read, Reader},
+};
+use crate::{
+    error::SharedError,
+    sync::{Mutex, atomic::AtomicUsize, atomic::Ordering, guarded, lock, removed},
+};
+
+type Table = Arc<Flights<u8, u8>>;
+
+const STALLED: Duration = Duration::from_secs(10);
+const KEY: u8 = 7;
+
+fn table(orphans: usize) -> (Table, Arc<Budgets>) {
+    let budgets = Arc::new(Budgets {
+        fill: Budget::new(1024),
+        orphans: Budget::new(orphans),
+        followers: Budget::new(16),
+        followers_a_flight: 16,
+    });
+    (Flights::new(16, STALLED, Arc::clone(&budgets)), budgets)
+}
+
+fn lead(table: &Table, now: Instant) -> (Lead<u8, u8>, Reader<u8>) {
+    match table.join(&KEY, Join::Any, now) {
+        Joined::Leader(lead, reader) => (lead, reader),
+        other => panic!("nobody else is there: {other:?}"),
+    }
+}
+
+fn head(reader: &mut Reader<u8>) -> Answer<u8> {
+    block_on(std::future::poll_fn(|cx| reader.poll_head(cx)))
+}
+
+fn read(reader: &mut Reader<u8>) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match block_on(std::future::poll_fn(|cx| reader.poll_read(cx))) {
+            Read::Data(data) => all.extend_from_slice(&data),
+            Read::End => return all,
+            other => panic!("the body is complete: {other:?}"),
+        }
+    }
+}
+
+/// Holds as it is; with the guard removed the same test, in a process of its own, must fail.
+fn holds_only_with(guard: &'static str, model: fn()) {
+    loom::model(model);
+    if removed().is_some() {
+        return;
+    }
+    let test = std::thread::current().name().expect("a test has a name").to_owned();
+    let mutant = Command::new(std::env::current_exe().unwrap())
+        .args([&*test, "--exact"])
+        .env("SEAWALL_MUTANT", guard)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&mutant.stdout);
+    assert!(said.contains("running 1 test"), "{said}");
+    assert!(!mutant.status.success(), "the model does not notice: {guard}");
+    println!("without \"{guard}\" it fails, as it must");
+}
+
+#[test]
+fn models_a_leader_that_is_dropped_answers_whoever_joined_and_frees_the_key() {
+    holds_only_with("a dropped leader answers", || {
+        let (table, _) = table(1);
+        let now = Instant::now();
+        let (lead, reader) = lead(&table, now);
+        let other = Arc::clone(&table);
+        let caller = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
+            Joined::Follower(mut reader) => {
+                assert!(matches!(head(&mut reader), Answer::Failed(_)));
+            }
+            Joined::Leader(lead, _) => lead.end(End::Failed(SharedError::new("own".into()))),
+            _ => panic!("there is room"),
+        });
+        drop(lead);
+        drop(reader);
+        caller.join().unwrap();
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn models_whoever_waits_is_woken_by_the_end() {
+    holds_only_with("an end wakes those who wait", || {
+        let (table, _) = table(1);
+        let now = Instant::now();
+        let (lead, mut leader) = lead(&table, now);
+        let Joined::Follower(mut follower) = table.join(&KEY, Join::Any, now) else {
+            panic!("a leader is there")
+        };
+        let waiting = thread::spawn(move || match head(&mut follower) {
+            Answer::Head(head) => (head, read(&mut follower)),
+            other => panic!("it is complete: {other:?}"),
+        });
+        lead.recording().head(1, Open::AtEnd, now);
+        assert!(lead.recording().push(&bytes::Bytes::from_static(b"ab"), now));
+        lead.complete(None);
+        lead.leave();
+        assert!(matches!(head(&mut leader), Answer::Head(1)));
+        assert_eq!(read(&mut leader), b"ab");
+        assert_eq!(waiting.join().unwrap(), (1, b"ab".to_vec()));
+    });
+}
+
+#[test]
+fn models_a_flight_that_was_overtaken_does_not_take_the_newer_one_with_it() {
+    holds_only_with("only the own flight is removed", || {
+        let (table, _) = table(4);
+        let began = Instant::now();
+        let (old, _reader) = lead(&table, began);
+        let later = began + STALLED;
+        let (new, _other) = lead(&table, later);
+        let leaving = thread::spawn(move || old.end(End::Aside));
+        // Whoever comes now finds the newer flight, whether or not the older one is gone.
+        assert!(matches!(table.join(&KEY, Join::Any, later), Joined::Follower(_)));
+        leaving.join().unwrap();
+        assert!(matches!(table.join(&KEY, Join::Any, later), Joined::Follower(_)));
+        assert!(new.may_store());
+        new.end(End::Aside);
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn models_orphans_are_counted_out_and_in_again() {
+    holds_only_with("orphans are bounded", || {
+        let (table, budgets) = table(1);
+        let now = Instant::now();
+        let (lead, reader) = lead(&table, now);
+        let other = Arc::clone(&table);
+        let newcomer = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
+            Joined::Follower(mut reader) => match head(&mut reader) {
+                Answer::Head(head) => head,
+                other => panic!("the fetch goes on: {other:?}"),
+            },
+            Joined::Leader(lead, mut reader) => {
+                lead.answer(2, now);
+                match head(&mut reader) {
+                    Answer::Head(head) => head,
+                    other => panic!("it has been answered: {other:?}"),
+                }
+            }
+            _ => panic!("there is room"),
+        });
+        drop(reader);
+        lead.answer(1, now);
+        assert!([1, 2].contains(&newcomer.join().unwrap()));
+        assert_eq!(budgets.orphans.used(), 0);
+        assert_eq!(budgets.followers.used(), 0);
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn models_a_fetch_without_a_budget_is_cancelled_and_the_next_caller_begins_anew() {
+    loom::model(|| {
+        let (table, budgets) = table(0);
+        let now = Instant::now();
+        let (lead, reader) = lead(&table, now);
+        let other = Arc::clone(&table);
+        let newcomer = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
+            // It came before the last reader left, or after the fetch had been given up.
+            Joined::Follower(mut reader) => assert!(matches!(head(&mut reader), Answer::Head(1))),
+            Joined::Leader(lead, _reader) => lead.answer(2, now),
+            _ => panic!("there is room"),
+        });
+        drop(reader);
+        lead.answer(1, now);
+        newcomer.join().unwrap();
+        assert_eq!(budgets.orphans.used(), 0);
+        assert_eq!(table.len(), 0);
+    });
+}
+
+/// A caller as the engine is one: looks, joins, looks once more, fetches, stores, leaves.
+fn caller(table: &Table, store: &Mutex<Option<u8>>, calls: &AtomicUsize, now: Instant) -> u8 {
+    if let Some(stored) = *lock(store) {
+        return stored;
+    }
+    match table.join(&KEY, Join::Any, now) {
+        Joined::Follower(mut reader) => match head(&mut reader) {
+            Answer::Head(head) => head,
+            Answer::Stored => lock(store).expect("it was stored before anyone was told"),
+            other => panic!("nothing failed: {other:?}"),
+        },
+        Joined::Leader(lead, _reader) => {
+            let stored = *lock(store);
+            if let Some(stored) = stored.filter(|_| guarded("the leader looks once more")) {
+                lead.end(End::Stored);
+                return stored;
+            }
+            calls.fetch_add(1, Ordering::SeqCst);
+            lead.recording().head(1, Open::AtHead, now);
+            lead.complete(None);
+            if guarded("the flight leaves once storage answers") {
+                *lock(store) = Some(1);
+                lead.leave();
+            } else {
+                lead.leave();
+                *lock(store) = Some(1);
+            }
+            1
+        }
+        _ => panic!("there is room"),
+    }
+}
+
+fn one_call() {
+    let (table, _) = table(4);
+    let now = Instant::now();
+    let shared = Arc::new((Mutex::new(None), AtomicUsize::new(0)));
+    let (other, both) = (Arc::clone(&table), Arc::clone(&shared));
+    let second = thread::spawn(move || caller(&other, &both.0, &both.1, now));
+    assert_eq!(caller(&table, &shared.0, &shared.1, now), 1);
+    assert_eq!(second.join().unwrap(), 1);
+    assert_eq!(shared.1.load(Ordering::SeqCst), 1);
+    assert_eq!(table.len(), 0);
+}
+
+#[test]
+fn models_a_caller_between_look_up_and_join_does_not_fetch_again() {
+    holds_only_with("the leader looks once more", one_call);
+}
+
+#[test]
+fn models_a_caller_between_the_end_and_the_store_does_not_fetch_again() {
+    holds_only_with("the flight leaves once storage answers", one_call);
+}

@@ -1,0 +1,285 @@
+//! Answers that are cut: whoever reads them sees it, and nothing of them is kept.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use seawall::Profile;
+
+use crate::support::{
+    cache,
+    sockets::{
+        Upstream,
+        client::{Client, get, http2, request},
+        frames,
+        origin::{Play, bytes, scripted, scripted_http2},
+        serve_before, serve_cached,
+    },
+};
+
+const TEXT: &str = "abcdefghijklmnopqrstuvwxyz";
+
+const SIZED: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 26\r\n\r\n\
+    abcdefghijklmnopqrstuvwxyz";
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\
+    trailer: x-sum\r\n\r\n\
+    5\r\nabcde\r\n1\r\nf\r\na\r\nghijklmnop\r\na;of=ten\r\nqrstuvwxyz\r\n0\r\nx-sum: 26\r\n\r\n";
+
+/// What a reader made of an answer.
+#[derive(Debug)]
+struct Seen {
+    status: Option<u16>,
+    body: Bytes,
+    /// The body has come to an end that looks like one.
+    clean: bool,
+}
+
+impl Seen {
+    /// An error, by its status or by an end that is none; of the body at most its beginning.
+    fn is_an_error(&self) -> bool {
+        match self.status {
+            None | Some(502) => true,
+            Some(200) => !self.clean && TEXT.as_bytes().starts_with(&self.body),
+            Some(_) => false,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.status == Some(200) && self.clean && self.body == TEXT
+    }
+}
+
+async fn seen_over_http1(addr: SocketAddr, path: &str) -> Seen {
+    let mut client = Client::connect(addr).await;
+    client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+    match client.answer_if_any(false).await {
+        None => Seen { status: None, body: Bytes::new(), clean: false },
+        Some(answer) => {
+            Seen { status: Some(answer.status), body: answer.body.into(), clean: answer.whole }
+        }
+    }
+}
+
+async fn seen_over_http2(addr: SocketAddr, path: &str) -> Seen {
+    let Ok(answer) = http2(addr).await.send_request(request(path)).await else {
+        return Seen { status: None, body: Bytes::new(), clean: false };
+    };
+    let status = Some(answer.status().as_u16());
+    let (mut body, mut read) = (answer.into_body(), Vec::new());
+    let clean = loop {
+        match body.frame().await {
+            None => break true,
+            Some(Err(_)) => break false,
+            Some(Ok(frame)) => read.extend(frame.into_data().unwrap_or_default()),
+        }
+    };
+    Seen { status, body: read.into(), clean }
+}
+
+/// Two callers at once, one of each version: who leads is chance, and what they see must not be.
+async fn seen_by_both(addr: SocketAddr, path: &str) -> [Seen; 2] {
+    let (one, other) = tokio::join!(seen_over_http1(addr, path), seen_over_http2(addr, path));
+    [one, other]
+}
+
+async fn cut_everywhere(whole: &'static str, end: Play) {
+    // The path says where to cut.
+    let origin = scripted(move |_, head| {
+        let at: usize = head["GET /".len()..].split_once(' ').unwrap().0.parse().unwrap();
+        vec![bytes(&whole[..at]), end.clone()]
+    })
+    .await;
+    let cache = cache();
+    let addr = serve_before(&cache, origin.addr).await;
+    for at in 0..whole.len() {
+        for seen in seen_by_both(addr, &format!("/{at}")).await {
+            assert!(seen.is_an_error(), "cut at byte {at} of {}: {seen:?}", whole.len());
+        }
+        assert_eq!(cache.figures().records, 0, "cut at byte {at}");
+    }
+    assert_eq!((cache.figures().flights, cache.figures().filling), (0, 0));
+    for seen in seen_by_both(addr, &format!("/{}", whole.len())).await {
+        assert!(seen.is_whole(), "{seen:?}");
+    }
+    assert_eq!(cache.figures().records, 1, "what is not cut is kept");
+    println!("cut at each of {} bytes; {} calls", whole.len(), origin.calls());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sized_answer_cut_at_any_byte_is_an_error_and_not_stored() {
+    let _alone = crate::alone().await;
+    cut_everywhere(SIZED, Play::Close).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sized_answer_reset_at_any_byte_is_an_error_and_not_stored() {
+    let _alone = crate::alone().await;
+    cut_everywhere(SIZED, Play::Reset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunked_answer_cut_at_any_byte_is_an_error_and_not_stored() {
+    let _alone = crate::alone().await;
+    cut_everywhere(CHUNKED, Play::Close).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunked_answer_reset_at_any_byte_is_an_error_and_not_stored() {
+    let _alone = crate::alone().await;
+    cut_everywhere(CHUNKED, Play::Reset).await;
+}
+
+/// Plays frames after a head of HTTP/2, with and without a length.
+async fn cut_over_http2(name: &str, after: &[Play]) {
+    for length in [None, Some("26")] {
+        let mut fields = vec![("cache-control", "max-age=60"), ("trailer", "x-sum")];
+        fields.extend(length.map(|length| ("content-length", length)));
+        let script = [vec![bytes(frames::head(&fields))], after.to_vec()].concat();
+        let origin = scripted_http2(move |_| script.clone()).await;
+        let cache = cache();
+        let upstream = Upstream::http2(origin.addr);
+        let addr = serve_cached(&cache, Profile::safe(), upstream).await;
+        for seen in seen_by_both(addr, "/").await {
+            assert!(seen.is_an_error(), "{name}, length {length:?}: {seen:?}");
+        }
+        assert_eq!(cache.figures().records, 0, "{name}, length {length:?}");
+        assert_eq!((cache.figures().flights, cache.figures().filling), (0, 0), "{name}");
+    }
+}
+
+fn first() -> Play {
+    bytes(frames::data(0, &TEXT[..13]))
+}
+
+fn second() -> Play {
+    bytes(frames::data(0, &TEXT[13..]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_answer_that_is_reset_midway_is_an_error_and_not_stored() {
+    let _alone = crate::alone().await;
+    let internal = || bytes(frames::reset(frames::INTERNAL_ERROR));
+    let cancel = || bytes(frames::reset(frames::CANCEL));
+    let away = |last| bytes(frames::goaway(last, frames::NO_ERROR));
+    let cases: [(&str, Vec<Play>); 8] = [
+        ("internal error after the head", vec![internal()]),
+        ("internal error midway", vec![first(), internal()]),
+        ("cancelled after the head", vec![cancel()]),
+        ("cancelled midway", vec![first(), cancel()]),
+        ("connection closed midway", vec![first(), Play::Close]),
+        ("connection reset midway", vec![first(), Play::Reset]),
+        ("gone away from it midway", vec![first(), away(0), Play::Close]),
+        ("gone away after it midway", vec![first(), away(1), Play::Close]),
+    ];
+    for (name, after) in cases {
+        cut_over_http2(name, &after).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_answer_whose_trailers_never_come_is_an_error_and_not_stored() {
+    let _alone = crate::alone().await;
+    let cases: [(&str, Vec<Play>); 3] = [
+        ("reset", vec![first(), second(), bytes(frames::reset(frames::INTERNAL_ERROR))]),
+        ("cancelled", vec![first(), second(), bytes(frames::reset(frames::CANCEL))]),
+        ("closed", vec![first(), second(), Play::Close]),
+    ];
+    for (name, after) in cases {
+        cut_over_http2(name, &after).await;
+    }
+}
+
+/// RFC 9113 §8.1: a server may reset a stream without an error once it has sent a complete answer.
+/// Before that, such a reset is no end of one, though a client may take it for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_answer_reset_midway_without_an_error_is_not_stored_as_if_it_were_whole() {
+    let _alone = crate::alone().await;
+    let reset = || bytes(frames::reset(frames::NO_ERROR));
+    let cases: [(&str, Vec<Play>); 3] = [
+        ("after the head", vec![reset()]),
+        ("midway", vec![first(), reset()]),
+        ("instead of trailers", vec![first(), second(), reset()]),
+    ];
+    for (name, after) in cases {
+        let script =
+            [vec![bytes(frames::head(&[("cache-control", "max-age=60")]))], after].concat();
+        let origin = scripted_http2(move |_| script.clone()).await;
+        let cache = cache();
+        let upstream = Upstream::http2(origin.addr);
+        let addr = serve_cached(&cache, Profile::safe(), upstream).await;
+        seen_by_both(addr, "/").await;
+        assert_eq!(cache.figures().records, 0, "{name}");
+        let seen = seen_over_http1(addr, "/").await;
+        assert!(origin.calls() >= 2, "{name}: answered from storage: {seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_answer_that_ends_as_it_should_is_stored_with_its_trailers() {
+    let _alone = crate::alone().await;
+    let origin = scripted_http2(|_| {
+        let head = frames::head(&[("cache-control", "max-age=60"), ("trailer", "x-sum")]);
+        vec![bytes(head), first(), second(), bytes(frames::trailers(&[("x-sum", "26")]))]
+    })
+    .await;
+    let cache = cache();
+    let upstream = Upstream::http2(origin.addr);
+    let addr = serve_cached(&cache, Profile::safe(), upstream).await;
+    for expected in ["seawall; fwd=uri-miss; fwd-status=200; stored", "seawall; hit"] {
+        let answer = http2(addr).await.send_request(request("/")).await.unwrap();
+        assert_eq!(answer.headers()["cache-status"], expected);
+        let read = answer.into_body().collect().await.unwrap();
+        assert_eq!(read.trailers().unwrap()["x-sum"], "26");
+        assert_eq!(read.to_bytes(), TEXT);
+    }
+    assert_eq!(origin.calls(), 1);
+}
+
+/// A body that only its connection ends may have been cut anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_with_its_connection_is_passed_on_and_never_stored() {
+    let _alone = crate::alone().await;
+    let heads = [
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 200 OK\r\n",
+        "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n",
+        // RFC 9112 §6.3: chunked is not the last coding, so the connection's end is the body's.
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n",
+    ];
+    for profile in [Profile::safe(), Profile::reverse_proxy()] {
+        for head in heads {
+            let whole = format!("{head}cache-control: max-age=60\r\n\r\n{TEXT}");
+            let origin = scripted(move |_, _| vec![bytes(&whole), Play::Close]).await;
+            let cache = cache();
+            let upstream = Upstream::http1(origin.addr);
+            let addr = serve_cached(&cache, profile.clone(), upstream).await;
+            for calls in 1..=2 {
+                let answer = get(addr, "/").await;
+                // Codings that nobody knows may be refused, but never kept.
+                let passed = answer.whole && answer.text() == TEXT;
+                assert!(passed || answer.status == 502, "{head:?}: {answer:?}");
+                assert_eq!(origin.calls(), calls, "{head:?}");
+                assert_eq!(cache.figures().records, 0, "{head:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_beside_a_transfer_coding_cuts_nothing_short() {
+    let _alone = crate::alone().await;
+    let lengths = ["content-length: 5\r\n", "content-length: 26\r\n", "content-length: 100\r\n"];
+    for length in lengths {
+        let whole = CHUNKED.replace("trailer: x-sum\r\n", length);
+        let origin = scripted(move |_, _| vec![bytes(&whole), Play::Close]).await;
+        let cache = cache();
+        let addr = serve_before(&cache, origin.addr).await;
+        for _ in 0..2 {
+            for seen in seen_by_both(addr, "/").await {
+                assert!(seen.is_whole() || seen.is_an_error(), "{length:?}: {seen:?}");
+            }
+        }
+    }
+}
