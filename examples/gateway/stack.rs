@@ -47,7 +47,7 @@ pub(crate) fn cache(flags: &Flags, stats: &Arc<Stats>) -> Cache {
 
 fn count(stats: &Stats, event: &Event<'_>) {
     let counter = match event {
-        Event::Hit { .. } => &stats.hits,
+        Event::Hit => &stats.hits,
         Event::Miss => &stats.misses,
         Event::Followed => &stats.followers,
         Event::Passed(_) => &stats.passes,

@@ -46,6 +46,8 @@ use crate::{
 /// The class of flights and entries of GET, and of the flights of HEAD: the first byte of a key.
 const GET: u8 = b'G';
 const HEAD: u8 = b'H';
+/// What is remembered of a key for requests with credentials and the like.
+pub(super) const PERSONAL: u8 = b'P';
 
 /// How often a caller joins again because the flight was another variant's, before it goes alone.
 const JOINS: usize = 3;
@@ -235,6 +237,18 @@ impl<K> Engine<K> {
         self.policy.reuse(lifetime, entry.resident(now), &wants)
     }
 
+    fn hit<R>(
+        &self,
+        entry: Entry,
+        ask: &Ask,
+        request: &HeaderMap,
+        now: Instant,
+        tells: Tells,
+    ) -> Response<Body<R>> {
+        self.cache.listener.tell(&Event::Hit);
+        self.from_storage(entry, ask, request, now, tells)
+    }
+
     /// Answers from an entry: the whole of it, a part of it, or that the caller has it already.
     fn from_storage<R>(
         &self,
@@ -252,7 +266,6 @@ impl<K> Engine<K> {
             untold(&mut fields, head);
         }
         let cut = cut(head, &mut fields, ask, request, Some(body.len() as u64));
-        self.cache.listener.tell(&Event::Hit { validated: matches!(cut, Portion::NotModified) });
         let head_only = ask.kind == Kind::Head;
         if head_only && !fields.contains_key(CONTENT_LENGTH) && matches!(cut, Portion::Whole) {
             // What a GET would be answered with (RFC 9110 §8.6).
@@ -328,9 +341,11 @@ impl<K> Engine<K> {
     {
         for _ in 0..JOINS {
             let now = Instant::now();
-            if let Some(aside) = self.cache.remembered.look(call.primary.as_bytes(), now) {
-                call.remembered = Some(aside);
+            if self.remembered(&call, now).is_some() {
                 return self.alone(inner, call, Pass::Remembered).await;
+            }
+            if self.cache.tasks.are_draining() {
+                return self.passing(inner, call.request, Pass::Draining, call.tells).await;
             }
             let mut reader = match self.join(&call, now) {
                 Joined::Leader(lead, reader) => return self.lead(inner, call, lead, reader).await,
@@ -346,7 +361,8 @@ impl<K> Engine<K> {
             self.cache.listener.tell(&Event::Followed);
             match poll_fn(|cx| reader.poll_head(cx)).await {
                 Answer::Failed(error) => return Err(error.into()),
-                Answer::Aside => break,
+                Answer::Personal if !call.ask.personal => {}
+                Answer::Aside | Answer::Personal => break,
                 Answer::Stored => {
                     let mut key = KeyWriter::new();
                     key.raw(call.primary.as_bytes());
@@ -355,7 +371,7 @@ impl<K> Engine<K> {
                         && let Reuse::Fresh | Reuse::MaxStale(_) =
                             self.reuse(&entry, &call.ask, now)
                     {
-                        return Ok(self.from_storage(
+                        return Ok(self.hit(
                             entry,
                             &call.ask,
                             call.request.headers(),
@@ -390,6 +406,15 @@ impl<K> Engine<K> {
             }
         }
         self.alone(inner, call, Pass::NotShared).await
+    }
+
+    /// What is remembered of the key, or of those who ask for it with something of their own.
+    fn remembered<B>(&self, call: &Call<B>, now: Instant) -> Option<Aside> {
+        let remembered = &self.cache.remembered;
+        let personal = || remembered.look(in_class(&call.primary, PERSONAL).as_bytes(), now);
+        remembered
+            .look(call.primary.as_bytes(), now)
+            .or_else(|| if call.ask.personal { personal() } else { None })
     }
 
     fn join<B>(&self, call: &Call<B>, now: Instant) -> Joined<Key, Arc<Head>> {
@@ -438,7 +463,8 @@ impl<K> Engine<K> {
         let fetch = Fetch::new(Arc::clone(&self), inner, call, Arc::clone(&asked), lead, answer);
         match self.cache.tasks.spawn(crate::observe::in_callers_span(fetch.run())) {
             Ok(task) => recording.written_by(task),
-            Err(_) => return Err(FetchError::Aborted.into()),
+            // It has begun to drain just now: nobody will wait for a task.
+            Err(fetch) => fetch.await,
         }
         let led = answered.await;
         let now = Instant::now();
@@ -478,7 +504,7 @@ impl<K> Engine<K> {
     async fn alone<S, B>(
         self: Arc<Self>,
         inner: S,
-        call: Call<B>,
+        mut call: Call<B>,
         why: Pass,
     ) -> Result<Response<Body<S::Body>>, BoxError>
     where
@@ -486,7 +512,8 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
         B: Send + 'static,
     {
-        self.cache.listener.tell(&Event::Passed(why));
+        self.passed(why);
+        call.remembered = self.remembered(&call, Instant::now());
         Alone::new(self, call).run(inner).await
     }
 
@@ -518,7 +545,7 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
         B: Send + 'static,
     {
-        self.cache.listener.tell(&Event::Passed(why));
+        self.passed(why);
         let fwd = match why {
             Pass::Request
                 if *request.method() != Method::GET && *request.method() != Method::HEAD =>
@@ -535,6 +562,10 @@ impl<K> Engine<K> {
             append(response.headers_mut(), member);
         }
         Ok(response.map(Body::origin))
+    }
+
+    fn passed(&self, why: Pass) {
+        self.cache.listener.tell(&Event::Passed(why));
     }
 
     /// Marks a request as being fetched by this engine.
@@ -609,7 +640,7 @@ where
 }
 
 /// The same key in another class of flights.
-fn in_class(key: &Key, class: u8) -> Key {
+pub(super) fn in_class(key: &Key, class: u8) -> Key {
     let mut bytes = key.as_bytes().to_vec();
     if let Some(first) = bytes.first_mut() {
         *first = class;

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     body::{Body, HandedOver, Rest},
-    engine::{Call, Engine, Found, Tells, append},
+    engine::{Call, Engine, Found, PERSONAL, Tells, append, in_class},
     request_key::RequestKey,
     service::Origin,
 };
@@ -169,17 +169,16 @@ where
         let kept = match verdict {
             Verdict::Keep(kept) if kept.fits(&lead, kind) => Ok(kept),
             Verdict::Keep(_) => {
-                engine.cache.listener.tell(&Event::Outgrown);
+                engine.outgrown();
                 Err(End::Aside)
             }
-            Verdict::Not(unkept, aside) => {
-                if let Some(aside) = aside {
-                    engine.remember(call.primary.as_bytes(), aside);
-                }
+            Verdict::Not(unkept, lasting) => {
+                engine.remember(&call.primary, lasting);
                 let failure = FetchError::Status(parts.status);
-                Err(match unkept {
-                    Unkept::Failure => End::Failed(SharedError::new(failure.into())),
-                    Unkept::Shared | Unkept::Aside => End::Aside,
+                Err(match (unkept, lasting) {
+                    (Unkept::Failure, _) => End::Failed(SharedError::new(failure.into())),
+                    (_, Some(Lasting::Personal)) => End::Personal,
+                    (Unkept::Shared | Unkept::Aside, _) => End::Aside,
                 })
             }
         };
@@ -192,7 +191,7 @@ where
                 return;
             }
         };
-        engine.cache.remembered.forget(call.primary.as_bytes());
+        engine.forget(&call.primary, call.ask.personal);
         let (store, length) = (kept.store, kept.length);
         let head = engine.head(&mut parts, kept, exchange);
         engine.tell_above(&mut parts, call.why, call.tells, store);
@@ -241,7 +240,6 @@ where
             kind: call.ask.kind,
         };
         let verdict = engine.verdict(&taking);
-        let primary = call.primary.as_bytes();
         let now = Instant::now();
         let (lead, reader) = engine.cache.flights.alone(now);
         let kept = match verdict {
@@ -252,13 +250,11 @@ where
                 None
             }
             Verdict::Keep(kept) => {
-                engine.cache.remembered.forget(primary);
+                engine.forget(&call.primary, call.ask.personal);
                 Some(kept).filter(|kept| kept.store && kept.fits(&lead, Kind::Get))
             }
-            Verdict::Not(_, aside) => {
-                if let Some(aside) = aside {
-                    engine.remember(primary, aside);
-                }
+            Verdict::Not(_, lasting) => {
+                engine.remember(&call.primary, lasting);
                 None
             }
         };
@@ -279,7 +275,7 @@ where
         let fill = crate::observe::in_callers_span(filling.run(body, Kind::Get));
         match tasks.cache.tasks.spawn(fill) {
             Ok(task) => recording.written_by(task),
-            Err(_) => return Err(FetchError::Aborted.into()),
+            Err(fill) => fill.await,
         }
         let body = Body::on_its_way(reader, None, length, Rest::Sent(rest));
         Ok(Response::from_parts(parts, body))
@@ -344,8 +340,8 @@ where
                 self.lead.end(End::Failed(SharedError::new(error)));
             }
             Stopped::Outgrown(first) => {
-                listener.tell(&Event::Outgrown);
-                engine.remember(self.primary.as_bytes(), Aside::Outgrown);
+                engine.outgrown();
+                engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
                 let first = Some(first);
                 let _ = self.hand_over.send(HandedOver { first, body });
                 self.lead.end(End::HandedOver);
@@ -420,6 +416,14 @@ where
     }
 }
 
+/// What is remembered of a key, and for whom.
+#[derive(Clone, Copy)]
+enum Lasting {
+    Everyone(Aside),
+    /// Those who ask with something of their own.
+    Personal,
+}
+
 /// What is known of an answer that is recorded.
 struct Kept {
     sharing: Sharing,
@@ -452,8 +456,8 @@ struct Taking<'a> {
 enum Verdict {
     /// It is recorded.
     Keep(Kept),
-    /// It is its caller's alone, or nobody's; what of it is remembered.
-    Not(Unkept, Option<Aside>),
+    /// It is its caller's alone, or nobody's; what of the key is remembered.
+    Not(Unkept, Option<Lasting>),
 }
 
 impl<K> Engine<K> {
@@ -543,14 +547,13 @@ impl<K> Engine<K> {
             (Keep::For(_), _) => (Keep::No(Refusal::HeadTooLarge), taking.primary.clone()),
             (keep, key) => (keep, key.unwrap_or_else(|| taking.primary.clone())),
         };
-        let listener = &self.cache.listener;
         let outgrown = taking.kind == Kind::Get
             && length.is_some_and(|length| length > self.cache.limits.max_body as u64);
         let in_flight = Sharing::InFlight { credentials: taking.credentials };
         match keep {
             Keep::For(_) if outgrown => {
-                listener.tell(&Event::Outgrown);
-                Verdict::Not(Unkept::Aside, Some(Aside::Outgrown))
+                self.outgrown();
+                Verdict::Not(Unkept::Aside, Some(Lasting::Everyone(Aside::Outgrown)))
             }
             Keep::For(lifetime) => {
                 let said = lifetime.explicit || lifetime.demand != Demand::None;
@@ -563,31 +566,57 @@ impl<K> Engine<K> {
                     || length.is_some()
                     || !ends_with_connection(taking.version, response);
                 if wanted && !framed {
-                    listener.tell(&Event::NotStored(Refusal::Unframed));
+                    self.not_stored(Refusal::Unframed);
                 }
                 Verdict::Keep(Kept { sharing, store: wanted && framed, key, names, length })
             }
             Keep::No(refusal) => {
-                if self.place == Place::Cache {
-                    listener.tell(&Event::NotStored(refusal));
-                }
+                self.not_stored(refusal);
                 match share::unkept(&refusal, status, self.place) {
                     Unkept::Shared if !outgrown => {
                         Verdict::Keep(Kept { sharing: in_flight, store: false, key, names, length })
                     }
                     Unkept::Failure => Verdict::Not(Unkept::Failure, None),
                     Unkept::Shared | Unkept::Aside => {
-                        let lasting = !refusal.by_request() && !status.is_server_error();
-                        Verdict::Not(Unkept::Aside, lasting.then_some(Aside::Uncacheable))
+                        let lasting = match refusal {
+                            _ if status.is_server_error() => None,
+                            Refusal::RequestNoStore | Refusal::Method => None,
+                            refusal if refusal.by_request() => Some(Lasting::Personal),
+                            _ => Some(Lasting::Everyone(Aside::Uncacheable)),
+                        };
+                        Verdict::Not(Unkept::Aside, lasting)
                     }
                 }
             }
         }
     }
 
-    fn remember(&self, primary: &[u8], aside: Aside) {
+    fn outgrown(&self) {
+        self.cache.listener.tell(&Event::Outgrown);
+    }
+
+    fn not_stored(&self, refusal: Refusal) {
+        if self.place == Place::Cache {
+            self.cache.listener.tell(&Event::NotStored(refusal));
+        }
+    }
+
+    fn remember(&self, primary: &Key, lasting: Option<Lasting>) {
+        let (key, aside) = match lasting {
+            None => return,
+            Some(Lasting::Everyone(aside)) => (primary.clone(), aside),
+            Some(Lasting::Personal) => (in_class(primary, PERSONAL), Aside::Uncacheable),
+        };
         self.cache.listener.tell(&Event::Remembered(aside));
-        self.cache.remembered.remember(primary, aside, Instant::now());
+        self.cache.remembered.remember(key.as_bytes(), aside, Instant::now());
+    }
+
+    /// A storable answer ends at once what is remembered.
+    fn forget(&self, primary: &Key, personal: bool) {
+        self.cache.remembered.forget(primary.as_bytes());
+        if personal {
+            self.cache.remembered.forget(in_class(primary, PERSONAL).as_bytes());
+        }
     }
 
     /// What is kept of a head: its fields in allocations of their own, and what was learned.

@@ -324,6 +324,7 @@ impl CacheBuilder {
             orphans: Budget::new(limits.orphans),
             followers: Budget::new(limits.followers),
             followers_a_flight: limits.followers_a_flight,
+            listener: self.listener.clone(),
         });
         let flights = Flights::new(limits.flights, limits.stalled_after, Arc::clone(&budgets));
         let shared = Shared {

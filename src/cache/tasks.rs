@@ -45,6 +45,10 @@ impl Tasks {
         Ok(running.tasks.spawn(task))
     }
 
+    pub(crate) fn are_draining(&self) -> bool {
+        self.lock().draining
+    }
+
     pub(crate) async fn drain(&self, deadline: Duration) -> Drained {
         let deadline = Instant::now() + deadline;
         let mut tasks = {

@@ -1,6 +1,9 @@
 //! A bound that many share: so much may be out at once, and no more.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::{
+    observe::Listener,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// A number of units of which at most `limit` are out at once.
 #[derive(Debug)]
@@ -44,4 +47,6 @@ pub(crate) struct Budgets {
     pub(crate) followers: Budget,
     /// Callers that wait for one fetch.
     pub(crate) followers_a_flight: usize,
+    /// Who is told of what went over them.
+    pub(crate) listener: Listener,
 }

@@ -20,7 +20,10 @@ use super::{
     flights::{Flights, Join, Joined, Lead},
     recording::{Answer, End, Reader},
 };
-use crate::error::{BoxError, FetchError, SharedError};
+use crate::{
+    error::{BoxError, FetchError, SharedError},
+    observe::Listener,
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const STALLED_AFTER: Duration = Duration::from_secs(10);
@@ -41,6 +44,7 @@ impl CoalesceLayer {
             orphans: Budget::new(64),
             followers: Budget::new(65_536),
             followers_a_flight: 16_384,
+            listener: Listener::default(),
         };
         CoalesceByLayer { flights: Flights::new(32_768, STALLED_AFTER, Arc::new(budgets)), key }
     }
@@ -190,7 +194,9 @@ impl<T: Clone> Future for CoalesceByFuture<T> {
             Waiting::For(reader) => Poll::Ready(match ready!(reader.poll_head(cx)) {
                 Answer::Head(response) => Ok(response),
                 Answer::Failed(error) => Err(error.into()),
-                Answer::Aside | Answer::Stored => Err(FetchError::Aborted.into()),
+                Answer::Aside | Answer::Personal | Answer::Stored => {
+                    Err(FetchError::Aborted.into())
+                }
             }),
         }
     }

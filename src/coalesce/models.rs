@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::SharedError,
+    observe::Listener,
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering, guarded, lock, removed},
 };
 
@@ -29,6 +30,7 @@ fn table(orphans: usize) -> (Table, Arc<Budgets>) {
         orphans: Budget::new(orphans),
         followers: Budget::new(16),
         followers_a_flight: 16,
+        listener: Listener::default(),
     });
     (Flights::new(16, STALLED, Arc::clone(&budgets)), budgets)
 }

@@ -17,6 +17,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::budget::Budgets;
 use crate::{
     error::{FetchError, SharedError},
+    observe::Event,
     sync::{Mutex, guarded, lock},
 };
 
@@ -41,6 +42,9 @@ pub(crate) enum End {
     HandedOver,
     /// The answer is the leader's alone; followers go their own way.
     Aside,
+    /// The answer is the leader's alone because of what the leader asked with: others may find one
+    /// to share.
+    Personal,
     /// Storage has the answer by now.
     Stored,
     /// The same failure for all.
@@ -54,6 +58,8 @@ pub(crate) enum Answer<H> {
     Head(H),
     /// Go your own way.
     Aside,
+    /// Go your own way, or join once more if there is nothing personal about the request.
+    Personal,
     /// Look in storage again.
     Stored,
     /// The fetch failed.
@@ -358,6 +364,7 @@ impl<H: Clone> Reader<H> {
             }
             (_, Some(End::Failed(error))) => Poll::Ready(Answer::Failed(error.clone())),
             (_, Some(End::Stored)) => Poll::Ready(Answer::Stored),
+            (_, Some(End::Personal)) => Poll::Ready(Answer::Personal),
             (_, Some(_)) => Poll::Ready(Answer::Aside),
             (_, None) => {
                 state.register(self.place, &mut self.seat, cx.waker());
@@ -400,7 +407,7 @@ impl<H: Clone> Reader<H> {
             },
             Some(End::HandedOver) => Poll::Ready(Read::Rest),
             Some(End::Failed(error)) => Poll::Ready(Read::Failed(error.clone())),
-            Some(End::Aside | End::Stored) => {
+            Some(End::Aside | End::Personal | End::Stored) => {
                 Poll::Ready(Read::Failed(SharedError::new(FetchError::Aborted.into())))
             }
         }
@@ -472,6 +479,7 @@ impl<H> Drop for Reader<H> {
                 task.abort();
             }
             woken.wake();
+            budgets.listener.tell(&Event::OrphanCancelled);
         } else {
             state.orphan = true;
         }

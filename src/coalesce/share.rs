@@ -24,7 +24,7 @@ use crate::{
     rfc9111::{
         cache_control::RequestDirectives,
         freshness::{Ask as Wants, Reuse},
-        storing::Refusal,
+        storing::{self, Refusal},
     },
     store::{Head, Sharing},
 };
@@ -50,6 +50,9 @@ pub(crate) struct Ask {
     pub(crate) conditional: bool,
     /// A layer above asks to validate.
     pub(crate) refresh: bool,
+    /// It has fields that may make its answer its own: those of credentials, and those that origins
+    /// reflect though no key has them.
+    pub(crate) personal: bool,
 }
 
 /// The kinds of request that are told apart.
@@ -75,6 +78,7 @@ impl Ask {
         };
         let (mut authorization, mut cookie) = (false, false);
         let (mut range, mut conditional, mut directives) = (false, false, false);
+        let mut unkeyed = false;
         for (name, value) in fields {
             match name.as_str() {
                 "authorization" | "proxy-authorization" => authorization = true,
@@ -86,16 +90,17 @@ impl Ask {
                 "transfer-encoding" | "expect" | "upgrade" | "if-match" | "if-unmodified-since" => {
                     kind = Kind::Other;
                 }
-                _ => {}
+                name => unkeyed |= storing::is_unkeyed(name),
             }
         }
+        let personal = authorization || cookie || unkeyed;
         let directives = if directives {
             RequestDirectives::from_fields(fields)
         } else {
             RequestDirectives::default()
         };
         let wants = Wants { directives, authorization, cookie };
-        Self { kind, wants, range, conditional, refresh: false }
+        Self { kind, wants, range, conditional, refresh: false, personal }
     }
 
     /// Whether it names who is asking.

@@ -91,7 +91,7 @@ impl Default for Metrics {
 impl Observer for Metrics {
     fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Hit { .. } => self.hits.increment(1),
+            Event::Hit => self.hits.increment(1),
             Event::Miss => self.misses.increment(1),
             Event::Followed => self.followers.increment(1),
             Event::Passed(why) => self.passes[place(*why)].increment(1),

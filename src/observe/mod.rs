@@ -11,7 +11,7 @@
 //! let counted = Arc::clone(&hits);
 //! let cache = Cache::builder(Memory::default())
 //!     .observer(move |event: &Event<'_>| {
-//!         if let Event::Hit { .. } = event {
+//!         if let Event::Hit = event {
 //!             counted.fetch_add(1, Ordering::Relaxed);
 //!         }
 //!     })
@@ -60,11 +60,8 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'e> {
-    /// A caller was answered from storage; `validated`: with a stored validator, by a 304.
-    Hit {
-        /// The answer was a 304, or a 412 would have been: the caller has it already.
-        validated: bool,
-    },
+    /// A caller was answered from storage.
+    Hit,
     /// A caller became the leader of a flight: nothing stored could answer it.
     Miss,
     /// A caller joined a flight.

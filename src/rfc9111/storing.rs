@@ -232,7 +232,7 @@ fn by_request(profile: &Profile, request: &HeaderMap, lifetime: &Lifetime) -> Op
 }
 
 /// Fields of a request that change what some origins answer, though no key holds them.
-fn is_unkeyed(name: &str) -> bool {
+pub(crate) fn is_unkeyed(name: &str) -> bool {
     match name.strip_prefix("x-forwarded-") {
         Some(what) => what != "for",
         None => matches!(

@@ -138,6 +138,8 @@ async fn a_client_that_leaves_an_endless_stream_ends_the_call_for_it() {
     let origin = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.unwrap();
         let head = b"HTTP/1.1 200 OK\r\ncache-control: no-store\r\n\r\nfirst";
         tokio::io::AsyncWriteExt::write_all(&mut stream, head).await.unwrap();
         // The call ends where its connection does.

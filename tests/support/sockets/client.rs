@@ -158,7 +158,7 @@ impl Client {
         if to_head || matches!(answer.status, 204 | 304) {
             return true;
         }
-        if answer.field("transfer-encoding") == Some("chunked") {
+        if answer.field("transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
             return self.chunks(&mut answer.body).await;
         }
         match answer.field("content-length").map(|length| length.parse::<usize>().unwrap()) {
