@@ -371,7 +371,7 @@ async fn a_body_is_honest_about_its_length_and_its_end() {
                         _ => get("/"),
                     };
                     let response: Response<_> = service.call(request).await.unwrap();
-                    let part = response.status() == 206;
+                    let part = response.status() != 200;
                     let read = honest(response.into_body()).await;
                     assert!(part || read == length, "{read} of {length}");
                 });

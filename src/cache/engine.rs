@@ -9,7 +9,12 @@
 //!                         └─ full ──▶ pass
 //! ```
 
-use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
@@ -367,17 +372,12 @@ impl<K> Engine<K> {
                     let mut key = KeyWriter::new();
                     key.raw(call.primary.as_bytes());
                     let now = Instant::now();
+                    // The flight that it followed was its validation, if it wanted one.
+                    let ask = call.ask.validated();
                     if let Found::Entry(entry) = self.look(&mut key, call.request.headers())
-                        && let Reuse::Fresh | Reuse::MaxStale(_) =
-                            self.reuse(&entry, &call.ask, now)
+                        && let Reuse::Fresh | Reuse::MaxStale(_) = self.reuse(&entry, &ask, now)
                     {
-                        return Ok(self.hit(
-                            entry,
-                            &call.ask,
-                            call.request.headers(),
-                            now,
-                            call.tells,
-                        ));
+                        return Ok(self.hit(entry, &ask, call.request.headers(), now, call.tells));
                     }
                     break;
                 }
@@ -423,7 +423,7 @@ impl<K> Engine<K> {
         let key = head_key.as_ref().unwrap_or(&call.key);
         match call.share.follows {
             Follows::Later => flights.join(key, Join::Since(call.arrived), now),
-            Follows::ToHead => match flights.join_existing(&call.key) {
+            Follows::ToHead => match flights.join_to_head(&call.key) {
                 Some(reader) => Joined::Follower(reader),
                 None => flights.join(key, Join::Any, now),
             },
@@ -652,7 +652,9 @@ pub(super) fn in_class(key: &Key, class: u8) -> Key {
 fn set_age(fields: &mut HeaderMap, head: &Head, now: Instant) {
     let Some(lifetime) = head.lifetime() else { return };
     let resident = now.saturating_duration_since(head.born);
-    fields.insert(AGE, seconds(lifetime.current_age(resident)));
+    if let Some(age) = fields.get_mut(AGE) {
+        *age = seconds(lifetime.current_age(resident));
+    }
 }
 
 /// Adds our member to what caches below said in `Cache-Status`.
@@ -669,37 +671,36 @@ fn untold(fields: &mut HeaderMap, head: &Head) {
     };
 }
 
-/// Whole seconds as a field value: no allocation below some hours.
+/// Whole seconds as a field value: no allocation within the first hour.
 fn seconds(age: Duration) -> HeaderValue {
-    const DIGITS: usize = 4;
-    const COUNT: usize = 10_000;
-    static TABLE: [u8; COUNT * DIGITS] = {
-        let mut table = [0; COUNT * DIGITS];
-        let mut number = 0;
-        while number < COUNT {
-            let (mut rest, mut place) = (number, DIGITS);
-            while place > 0 {
-                place -= 1;
-                table[number * DIGITS + place] = b'0' + (rest % 10) as u8;
-                rest /= 10;
-            }
-            number += 1;
+    static FIRST_HOUR: LazyLock<Box<[HeaderValue]>> =
+        LazyLock::new(|| (0..3_600).map(digits).collect());
+    let age = age.as_secs();
+    let prepared = usize::try_from(age).ok().and_then(|age| FIRST_HOUR.get(age));
+    prepared.cloned().unwrap_or_else(|| HeaderValue::from(age))
+}
+
+/// Fewer than 10,000 seconds as a field value over static text, which costs nothing to clone.
+fn digits(number: usize) -> HeaderValue {
+    static TABLE: [u8; 40_000] = {
+        let mut table = [0; 40_000];
+        let mut digit = 0;
+        while digit < table.len() {
+            let divisor = [1_000, 100, 10, 1][digit % 4];
+            table[digit] = b'0' + (digit / 4 / divisor % 10) as u8;
+            digit += 1;
         }
         table
     };
-    let age = age.as_secs();
-    let zeros = match age {
+    let leading = match number {
         0..10 => 3,
         10..100 => 2,
         100..1_000 => 1,
-        1_000..10_000 => 0,
-        _ => return HeaderValue::from(age),
+        _ => 0,
     };
-    let start = age as usize * DIGITS;
-    match std::str::from_utf8(&TABLE[start + zeros..start + DIGITS]) {
-        Ok(digits) => HeaderValue::from_static(digits),
-        Err(_) => HeaderValue::from(age),
-    }
+    let text = TABLE.get(number * 4 + leading..number * 4 + 4);
+    let text = text.and_then(|digits| std::str::from_utf8(digits).ok());
+    text.map_or_else(|| HeaderValue::from(number as u64), HeaderValue::from_static)
 }
 
 /// What of an answer a caller gets.
@@ -754,5 +755,18 @@ fn cut(
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             Portion::Unsatisfiable
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_written_in_full() {
+        for age in [0, 7, 10, 99, 100, 999, 1_000, 3_599, 3_600, 10_000, u64::MAX] {
+            assert_eq!(seconds(Duration::from_secs(age)), age.to_string());
+        }
+        assert_eq!(seconds(Duration::from_millis(1_999)), "1");
     }
 }

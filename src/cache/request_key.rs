@@ -3,8 +3,9 @@
 use std::fmt;
 
 use http::{
-    HeaderName, Request, Uri,
+    HeaderName, Request,
     header::{self, HOST},
+    uri::Scheme,
 };
 use http_body::Body;
 
@@ -133,31 +134,33 @@ impl<B: Body> RequestKey<B> for UriKey {
 /// The one authority that the request is for, without a default port.
 fn authority<B>(request: &Request<B>) -> Result<&[u8], NoKey> {
     let uri = request.uri();
+    let default_port: &[u8] = match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTP => b":80",
+        Some(scheme) if *scheme == Scheme::HTTPS => b":443",
+        _ => b"",
+    };
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(NoKey),
-        (host, None) => host.map(|host| without_default_port(host.as_bytes(), uri)),
+        (host, None) => host.map(|host| without(default_port, host.as_bytes())),
     };
-    let named = uri.authority().map(|named| without_default_port(named.as_str().as_bytes(), uri));
+    let named = uri.authority().map(|named| without(default_port, named.as_str().as_bytes()));
     let authority = match (named, host) {
-        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => return Err(NoKey),
+        (Some(named), Some(host)) if named != host && !named.eq_ignore_ascii_case(host) => {
+            return Err(NoKey);
+        }
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) => return Err(NoKey),
     };
     // User information is not part of an authority that anyone is asked at (RFC 9110 §4.2.4).
-    if authority.is_empty() || authority.contains(&b'@') {
+    if authority.is_empty() || authority.iter().any(|&byte| byte == b'@') {
         return Err(NoKey);
     }
     Ok(authority)
 }
 
-fn without_default_port<'a>(authority: &'a [u8], uri: &Uri) -> &'a [u8] {
-    let default: &[u8] = match uri.scheme_str() {
-        Some("http") => b":80",
-        Some("https") => b":443",
-        _ => return authority,
-    };
-    authority.strip_suffix(default).unwrap_or(authority)
+fn without<'a>(default_port: &[u8], authority: &'a [u8]) -> &'a [u8] {
+    authority.strip_suffix(default_port).unwrap_or(authority)
 }
 
 #[cfg(test)]

@@ -126,13 +126,13 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
             };
             if too_old {
                 // Two are under way, and no third is begun: its turn is when the older one is gone.
-                return match self.follow(older) {
+                return match self.follow(older, Place::Follower) {
                     Followed::By(reader) => Joined::Behind(reader),
                     Followed::Full | Followed::Gone => Joined::Full,
                 };
             }
         }
-        match self.follow(&slot.current) {
+        match self.follow(&slot.current, Place::Follower) {
             Followed::By(reader) => Joined::Follower(reader),
             Followed::Full => Joined::Full,
             Followed::Gone => {
@@ -144,10 +144,10 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
         }
     }
 
-    /// Joins the flight of `key` if there is one.
-    pub(crate) fn join_existing(&self, key: &K) -> Option<Reader<H>> {
+    /// Joins the flight of `key` for its head, if there is one.
+    pub(crate) fn join_to_head(&self, key: &K) -> Option<Reader<H>> {
         let shard = lock(self.shard(key));
-        match self.follow(&shard.get(key)?.current) {
+        match self.follow(&shard.get(key)?.current, Place::ToHead) {
             Followed::By(reader) => Some(reader),
             Followed::Full | Followed::Gone => None,
         }
@@ -171,12 +171,12 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
         (lead, reader)
     }
 
-    fn follow(&self, recording: &Arc<Recording<H>>) -> Followed<H> {
+    fn follow(&self, recording: &Arc<Recording<H>>, place: Place) -> Followed<H> {
         if recording.readers() > self.budgets.followers_a_flight || !self.budgets.followers.take(1)
         {
             return Followed::Full;
         }
-        match recording.join(Place::Follower) {
+        match recording.join(place) {
             Some(reader) => Followed::By(reader),
             None => {
                 self.budgets.followers.give_back(1);

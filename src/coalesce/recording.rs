@@ -104,6 +104,7 @@ struct State<H> {
     orphan: bool,
     leader: Option<Waker>,
     followers: Wakers,
+    to_head: Wakers,
     task: Option<AbortHandle>,
 }
 
@@ -131,6 +132,7 @@ impl<H: Clone> Recording<H> {
             orphan: false,
             leader: None,
             followers: Wakers::default(),
+            to_head: Wakers::default(),
             task: None,
         };
         Arc::new(Self { began: now, budgets, state: Mutex::new(state) })
@@ -284,8 +286,13 @@ impl<H> State<H> {
     /// The wakers of those for whom there is something new. The caller unlocks, then wakes.
     fn woken(&mut self) -> Woken {
         let leader = self.leader.take();
-        let all = self.end.is_some() || (self.head.is_some() && self.open == Open::AtHead);
-        Woken { leader, followers: if all { self.followers.drain() } else { Vec::new() } }
+        let head = self.end.is_some() || self.head.is_some();
+        let open = self.end.is_some() || (head && self.open == Open::AtHead);
+        Woken {
+            leader,
+            followers: if open { self.followers.drain() } else { Vec::new() },
+            to_head: if head { self.to_head.drain() } else { Vec::new() },
+        }
     }
 
     fn finish(&mut self, end: End, budgets: &Budgets) -> Woken {
@@ -332,6 +339,8 @@ pub(crate) enum Place {
     Leader,
     /// It joined: it gets the head once the recording is open to it.
     Follower,
+    /// It joined for the head alone, and gets that as soon as it is there.
+    ToHead,
 }
 
 /// One caller's way through a recording.
@@ -349,7 +358,7 @@ impl<H: Clone> Reader<H> {
     /// Waits for the head, or for how the fetch ended without one.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Answer<H>> {
         let mut state = lock(&self.recording.state);
-        let open = self.place == Place::Leader || state.open == Open::AtHead;
+        let open = self.place != Place::Follower || state.open == Open::AtHead;
         match (&state.head, &state.end) {
             (Some(head), Some(End::Complete)) => Poll::Ready(Answer::Head(head.clone())),
             (Some(head), None) if open => {
@@ -359,7 +368,7 @@ impl<H: Clone> Reader<H> {
                 }
                 Poll::Ready(Answer::Head(head))
             }
-            (Some(head), Some(End::HandedOver)) if self.place == Place::Leader => {
+            (Some(head), Some(End::HandedOver)) if self.place != Place::Follower => {
                 Poll::Ready(Answer::Head(head.clone()))
             }
             (_, Some(End::Failed(error))) => Poll::Ready(Answer::Failed(error.clone())),
@@ -448,6 +457,7 @@ impl<H> State<H> {
                 none => *none = Some(waker.clone()),
             },
             Place::Follower => self.followers.register(seat, waker),
+            Place::ToHead => self.to_head.register(seat, waker),
         }
     }
 }
@@ -455,12 +465,15 @@ impl<H> State<H> {
 impl<H> Drop for Reader<H> {
     fn drop(&mut self) {
         let budgets = &self.recording.budgets;
-        if self.place == Place::Follower {
+        if self.place != Place::Leader {
             budgets.followers.give_back(1);
         }
         let mut state = lock(&self.recording.state);
         if let Some(seat) = self.seat.take() {
-            state.followers.leave(seat);
+            match self.place {
+                Place::ToHead => state.to_head.leave(seat),
+                _ => state.followers.leave(seat),
+            }
         }
         if self.streaming {
             state.streaming -= 1;
@@ -501,11 +514,13 @@ impl<H> fmt::Debug for Reader<H> {
 struct Woken {
     leader: Option<Waker>,
     followers: Vec<Option<Waker>>,
+    to_head: Vec<Option<Waker>>,
 }
 
 impl Woken {
     fn wake(self) {
-        for waker in self.leader.into_iter().chain(self.followers.into_iter().flatten()) {
+        let waiting = self.followers.into_iter().chain(self.to_head).flatten();
+        for waker in self.leader.into_iter().chain(waiting) {
             waker.wake();
         }
     }

@@ -113,6 +113,16 @@ impl Ask {
         let directives = &self.wants.directives;
         self.refresh || directives.no_cache || directives.max_age == Some(Duration::ZERO)
     }
+
+    /// What it still asks once it has had the validation that it wanted.
+    pub(crate) fn validated(mut self) -> Self {
+        if self.validates() {
+            self.refresh = false;
+            self.wants.directives.no_cache = false;
+            self.wants.directives.max_age = None;
+        }
+        self
+    }
 }
 
 /// What a request may do.
@@ -230,8 +240,7 @@ pub(crate) fn offered(
         Sharing::Stored(lifetime) => {
             // A follower that wants nothing older than itself has been let in only where the flight
             // is no older: the fetch was its validation (RFC 9111 §4.3).
-            let wants = if ask.validates() { without_validation(ask.wants) } else { ask.wants };
-            match policy.reuse(lifetime, resident, &wants) {
+            match policy.reuse(lifetime, resident, &ask.validated().wants) {
                 Reuse::Fresh | Reuse::MaxStale(_) => Offered::Taken,
                 // Nobody said how long it is fresh, so it is for those who asked at the same time.
                 Reuse::Stale(_) if !lifetime.explicit && !ask.credentials() => Offered::Taken,
@@ -244,10 +253,4 @@ pub(crate) fn offered(
         Sharing::InFlight { .. } if head.status.is_server_error() => Offered::Failure,
         Sharing::InFlight { .. } => Offered::Refused,
     }
-}
-
-fn without_validation(mut wants: Wants) -> Wants {
-    wants.directives.no_cache = false;
-    wants.directives.max_age = None;
-    wants
 }

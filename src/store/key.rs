@@ -56,17 +56,32 @@ impl KeyWriter {
 
     /// Adds a part.
     pub fn part(&mut self, part: &[u8]) {
-        self.length(part.len());
-        self.raw(part);
+        // Lengths below 0xffff, which is what an absent part is written as.
+        let Ok(length) = u16::try_from(part.len()) else {
+            self.too_long = true;
+            return;
+        };
+        let end = self.written + 2 + part.len();
+        if self.spilled.is_empty()
+            && let Some(free) = self.inline.get_mut(self.written..end)
+        {
+            let (prefix, rest) = free.split_at_mut(2);
+            prefix.copy_from_slice(&length.to_be_bytes());
+            rest.copy_from_slice(part);
+            self.written = end;
+        } else {
+            self.raw(&length.to_be_bytes());
+            self.raw(part);
+        }
     }
 
     /// Adds a part that compares without regard to ASCII letter case.
     pub fn part_ignoring_case(&mut self, part: &[u8]) {
-        self.length(part.len());
-        let start = self.len();
-        self.raw(part);
-        if let Some(written) = self.bytes_mut().get_mut(start..) {
-            written.make_ascii_lowercase();
+        self.part(part);
+        // Few are written in capitals.
+        if part.iter().any(u8::is_ascii_uppercase) && !self.too_long {
+            let start = self.len() - part.len();
+            self.bytes_mut()[start..].make_ascii_lowercase();
         }
     }
 
@@ -111,16 +126,8 @@ impl KeyWriter {
         self.too_long
     }
 
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    fn bytes_mut(&mut self) -> &mut [u8] {
         if self.spilled.is_empty() { &mut self.inline[..self.written] } else { &mut self.spilled }
-    }
-
-    /// Lengths below 0xffff, which is what [`absent`](Self::absent) writes.
-    fn length(&mut self, len: usize) {
-        match u16::try_from(len) {
-            Ok(len) if usize::from(len) <= MAX_KEY => self.raw(&len.to_be_bytes()),
-            _ => self.too_long = true,
-        }
     }
 
     pub(crate) fn raw(&mut self, bytes: &[u8]) {

@@ -65,7 +65,11 @@ impl Body for Steps {
             }
             return match self.steps.pop_front() {
                 None => Poll::Ready(None),
-                Some(Step::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Step::Data(data)) => {
+                    let length = data.len() as u64;
+                    self.length = self.length.map(|left| left.saturating_sub(length));
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
                 Some(Step::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Some(Step::Fail) => Poll::Ready(Some(Err("the body failed".into()))),
                 Some(Step::Panic) => panic!("the body panicked, as it was told"),

@@ -87,7 +87,8 @@ impl Upstream {
         let stream = TcpStream::connect(self.addr).await?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
         let authority = request.uri().authority().map(|authority| authority.to_string());
         if self.http2 {
             let host = request.headers_mut().remove(HOST);
