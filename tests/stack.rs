@@ -6,11 +6,15 @@ mod support;
 
 use std::{convert::Infallible, time::Duration};
 
-use axum::{Router, extract::Request, routing};
+use axum::{
+    Router,
+    extract::{OriginalUri, Request},
+    routing,
+};
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::{Empty, combinators::UnsyncBoxBody};
-use seawall::{BoxError, Cache, CacheLayer, CoalesceLayer, RespondLayer};
+use seawall::{BoxError, Cache, CacheLayer, CoalesceLayer, RespondLayer, UriKey};
 use support::{BoxedOrigin, Calls, Read, Req, answer, at_once, boxed, cache, call, get, origin};
 use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
@@ -279,7 +283,9 @@ async fn one_layer_on_a_router_and_on_a_nested_router_is_one_cache() {
 #[tokio::test(start_paused = true)]
 async fn one_layer_on_two_nested_routers_does_not_mix_up_what_they_answer() {
     let calls = Calls::default();
-    let layer: Layered = (RespondLayer::new(), CacheLayer::new(cache()));
+    // A nested router sees its routes without the prefix, the key must not.
+    let key = UriKey::new().uri(|extensions| Some(&extensions.get::<OriginalUri>()?.0));
+    let layer: Layered = (RespondLayer::new(), CacheLayer::new(cache()).key(key));
     let nested = || Router::new().route("/x", handler(&calls)).layer(layer.clone());
     let router = Router::new().nest("/one", nested()).nest("/two", nested());
     for _ in 0..2 {

@@ -304,15 +304,17 @@ impl<K> Engine<K> {
         now: Instant,
     ) -> Response<Body<R>> {
         let mut fields = head.fields.clone();
-        if let Sharing::Stored(_) = head.sharing {
-            set_age(&mut fields, head, now);
-        } else {
-            fields.remove(AGE);
+        match head.sharing {
+            _ if self.place == Place::Coalesce => {}
+            Sharing::Stored(_) => set_age(&mut fields, head, now),
+            Sharing::InFlight { .. } => {
+                fields.remove(AGE);
+            }
         }
         if call.tells.client {
             let member = Member::forwarded(call.why).fwd_status(head.status).collapsed();
             fields.insert(CACHE_STATUS, member.after(head.below.as_ref()));
-        } else {
+        } else if self.place == Place::Cache {
             untold(&mut fields, head);
         }
         let portion = cut(head, &mut fields, &call.ask, call.request.headers(), head.length);

@@ -295,7 +295,8 @@ struct Filling<K, R> {
 
 /// How a body stopped being recorded.
 enum Stopped {
-    Complete(Option<HeaderMap>),
+    /// `true`: and it says so itself.
+    Complete(Option<HeaderMap>, bool),
     Failed(BoxError),
     /// It does not fit; the frame that did not is not recorded.
     Outgrown(Bytes),
@@ -325,9 +326,9 @@ where
         let engine = self.engine;
         let listener = &engine.cache.listener;
         match stopped {
-            Stopped::Complete(trailers) => {
+            Stopped::Complete(trailers, whole) => {
                 let body = self.lead.complete(trailers.clone());
-                if self.store && self.lead.may_store() {
+                if self.store && whole && self.lead.may_store() {
                     let trailers = trailers.map(Arc::new);
                     let bytes = body.len();
                     engine.put(&self.primary, Entry { head: self.head, body, trailers }).await;
@@ -409,10 +410,15 @@ where
             }
         }
         let declared = self.head.length.filter(|_| kind == Kind::Get);
+        let reset = self.head.version > Version::HTTP_11 && !body.is_end_stream();
+        if declared.is_none() && reset && !self.engine.store_unframed {
+            // HTTP/2 can end a stream without an error and without its end (RFC 9113 §8.1).
+            return Stopped::Complete(trailers, false);
+        }
         if declared.is_some_and(|declared| declared != recording.length() as u64) {
             return Stopped::Failed(FetchError::Length.into());
         }
-        Stopped::Complete(trailers)
+        Stopped::Complete(trailers, true)
     }
 }
 
@@ -532,7 +538,7 @@ impl<K> Engine<K> {
     /// Whether an answer is kept, shared, or its caller's alone.
     fn verdict(&self, taking: &Taking<'_>) -> Verdict {
         let Answered { request, status, response, .. } = taking.answered;
-        let length = taking.length;
+        let Taking { length, version, .. } = *taking;
         let (names, key) = match Vary::from_fields(response) {
             Vary::Names(names) => {
                 let key = variant_key(taking.primary, &names, request);
@@ -564,7 +570,7 @@ impl<K> Engine<K> {
                 let wanted = self.place == Place::Cache && taking.kind == Kind::Get;
                 let framed = self.store_unframed
                     || length.is_some()
-                    || !ends_with_connection(taking.version, response);
+                    || !ends_with_connection(version, response);
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
@@ -755,7 +761,12 @@ fn length<R: HttpBody>(fields: &HeaderMap, body: &R) -> Option<u64> {
 
 /// Whether only the end of the connection says where the body ends (RFC 9112 §6.3).
 fn ends_with_connection(version: Version, fields: &HeaderMap) -> bool {
+    let chunked = || {
+        let last = fields.get_all(TRANSFER_ENCODING).iter().next_back()?;
+        let coding = last.as_bytes().rsplit(|&byte| byte == b',').next()?;
+        Some(coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    };
     version <= Version::HTTP_11
         && !fields.contains_key(CONTENT_LENGTH)
-        && !fields.contains_key(TRANSFER_ENCODING)
+        && !chunked().unwrap_or(false)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::{
-    HeaderName, Request,
+    Extensions, HeaderMap, HeaderName, Request, Uri,
     header::{self, HOST},
     uri::Scheme,
 };
@@ -83,9 +83,22 @@ where
 /// let layer = CacheLayer::new(Memory::default()).key(key);
 /// # let _ = layer;
 /// ```
+///
+/// # Nested routers
+/// Some routers take a prefix off the URI before a nested service sees it. Under such a layer
+/// `/one/x` and `/two/x` would look alike: tell the key where the URI is that the client sent.
+///
+/// ```
+/// use axum::extract::OriginalUri;
+/// use seawall::UriKey;
+///
+/// let key = UriKey::new().uri(|extensions| Some(&extensions.get::<OriginalUri>()?.0));
+/// # let _ = key;
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct UriKey {
     fields: Vec<HeaderName>,
+    original: Option<fn(&Extensions) -> Option<&Uri>>,
 }
 
 impl UriKey {
@@ -102,6 +115,14 @@ impl UriKey {
         }
         self
     }
+
+    /// Where the URI is that the client sent, if the request's own is not it any more. Where the
+    /// function finds none, the request's own is used.
+    #[must_use]
+    pub fn uri(mut self, original: fn(&Extensions) -> Option<&Uri>) -> Self {
+        self.original = Some(original);
+        self
+    }
 }
 
 impl<B: Body> RequestKey<B> for UriKey {
@@ -109,12 +130,13 @@ impl<B: Body> RequestKey<B> for UriKey {
         if !request.body().is_end_stream() {
             return Err(NoKey);
         }
-        let uri = request.uri();
+        let original = self.original.and_then(|original| original(request.extensions()));
+        let uri = original.unwrap_or(request.uri());
         if !uri.path().starts_with('/') {
             return Err(NoKey);
         }
         key.optional(uri.scheme().map(|scheme| scheme.as_str().as_bytes()));
-        key.part_ignoring_case(authority(request)?);
+        key.part_ignoring_case(authority(uri, request.headers())?);
         key.part(uri.path().as_bytes());
         key.optional(uri.query().map(str::as_bytes));
         for name in &self.fields {
@@ -132,14 +154,13 @@ impl<B: Body> RequestKey<B> for UriKey {
 }
 
 /// The one authority that the request is for, without a default port.
-fn authority<B>(request: &Request<B>) -> Result<&[u8], NoKey> {
-    let uri = request.uri();
+fn authority<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
     let default_port: &[u8] = match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => b":80",
         Some(scheme) if *scheme == Scheme::HTTPS => b":443",
         _ => b"",
     };
-    let mut hosts = request.headers().get_all(HOST).iter();
+    let mut hosts = fields.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(NoKey),
         (host, None) => host.map(|host| without(default_port, host.as_bytes())),

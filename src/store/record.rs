@@ -106,25 +106,25 @@ pub(crate) enum Sharing {
 }
 
 impl Head {
-    /// Copies `fields` into exact allocations and makes room for what a hit sets; `status`: whether
-    /// a hit says so in `Cache-Status`. Also returns what caches below said there.
+    /// Copies `fields` into exact allocations and, for what is `kept`, makes room for what a hit
+    /// sets. Also returns what caches below said in `Cache-Status`.
     pub(crate) fn fields<'a>(
         fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-        status: bool,
+        kept: bool,
     ) -> (HeaderMap, Option<HeaderValue>) {
         let mut below = HeaderMap::new();
-        let mut kept = Vec::with_capacity(16);
+        let mut copied = Vec::with_capacity(16);
         for (name, value) in fields {
-            if status && *name == CACHE_STATUS {
+            if kept && *name == CACHE_STATUS {
                 below.append(CACHE_STATUS, value.clone());
-            } else if *name != AGE {
-                kept.push((name, value));
+            } else if !kept || *name != AGE {
+                copied.push((name, value));
             }
         }
         let below = cache_status::joined(&below);
-        let mut compact = compacted(&kept, 2);
-        compact.insert(AGE, HeaderValue::from_static("0"));
-        if status {
+        let mut compact = compacted(&copied, 2);
+        if kept {
+            compact.insert(AGE, HeaderValue::from_static("0"));
             compact.insert(CACHE_STATUS, Member::hit().after(below.as_ref()));
         }
         (compact, below)
