@@ -1,5 +1,7 @@
 //! Many callers, few keys: who asks the origin, and how often.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::{

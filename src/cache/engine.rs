@@ -143,13 +143,7 @@ impl<K> Engine<K> {
             match self.look(&mut key, request.headers()) {
                 Found::Entry(entry) => match self.reuse(&entry, &ask, now) {
                     Reuse::Fresh | Reuse::MaxStale(_) => {
-                        return ready(self.from_storage(
-                            entry,
-                            &ask,
-                            request.headers(),
-                            now,
-                            tells,
-                        ));
+                        return ready(self.hit(entry, &ask, request.headers(), now, tells));
                     }
                     Reuse::Stale(_) => why = Fwd::Stale,
                     Reuse::Validate if !ask.validates() => why = Fwd::Stale,
@@ -312,7 +306,10 @@ impl<K> Engine<K> {
             }
         }
         if call.tells.client {
-            let member = Member::forwarded(call.why).fwd_status(head.status).collapsed();
+            let member = match reader.is_from_storage(head.born) {
+                true => Member::hit(),
+                false => Member::forwarded(call.why).fwd_status(head.status).collapsed(),
+            };
             fields.insert(CACHE_STATUS, member.after(head.below.as_ref()));
         } else if self.place == Place::Cache {
             untold(&mut fields, head);
@@ -370,19 +367,6 @@ impl<K> Engine<K> {
                 Answer::Failed(error) => return Err(error.into()),
                 Answer::Personal if !call.ask.personal => {}
                 Answer::Aside | Answer::Personal => break,
-                Answer::Stored => {
-                    let mut key = KeyWriter::new();
-                    key.raw(call.primary.as_bytes());
-                    let now = Instant::now();
-                    // The flight that it followed was its validation, if it wanted one.
-                    let ask = call.ask.validated();
-                    if let Found::Entry(entry) = self.look(&mut key, call.request.headers())
-                        && let Reuse::Fresh | Reuse::MaxStale(_) = self.reuse(&entry, &ask, now)
-                    {
-                        return Ok(self.hit(entry, &ask, call.request.headers(), now, call.tells));
-                    }
-                    break;
-                }
                 Answer::Head(head) => {
                     let now = Instant::now();
                     let variant = self.variant(&head, &call);

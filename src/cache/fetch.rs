@@ -8,7 +8,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING},
     response::Parts,
 };
 use http_body::{Body as HttpBody, Frame};
@@ -101,8 +101,8 @@ where
             Found::Entry(entry) => match engine.reuse(&entry, &call.ask, Instant::now()) {
                 // Another flight has stored it between this caller's look and its join.
                 Reuse::Fresh | Reuse::MaxStale(_) => {
-                    lead.end(End::Stored);
-                    let _ = answer.send(Led::Stored(entry, None));
+                    let _ = answer.send(Led::Stored(entry.clone(), None));
+                    answered_by(lead, entry);
                     return;
                 }
                 Reuse::Stale(_) | Reuse::Validate => Some(entry),
@@ -143,8 +143,8 @@ where
                         true => {}
                         false => engine.remove(entry.key()).await,
                     }
-                    lead.end(End::Stored);
-                    let _ = answer.send(Led::Stored(entry, Some(member)));
+                    let _ = answer.send(Led::Stored(entry.clone(), Some(member)));
+                    answered_by(lead, entry);
                 }
                 // A 304 about another answer than ours: what we have is of no use, and there is
                 // nothing else to give.
@@ -349,6 +349,7 @@ where
             }
             Stopped::Late => {
                 listener.tell(&Event::HandedOver);
+                engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
                 let _ = self.hand_over.send(HandedOver { first: None, body });
                 self.lead.end(End::HandedOver);
             }
@@ -579,7 +580,7 @@ impl<K> Engine<K> {
             Keep::No(refusal) => {
                 self.not_stored(refusal);
                 match share::unkept(&refusal, status, self.place) {
-                    Unkept::Shared if !outgrown => {
+                    Unkept::Shared if !outgrown && !is_endless(response) => {
                         Verdict::Keep(Kept { sharing: in_flight, store: false, key, names, length })
                     }
                     Unkept::Failure => Verdict::Not(Unkept::Failure, None),
@@ -722,6 +723,12 @@ impl<K> Engine<K> {
     }
 }
 
+/// Those who wait are answered by an entry that is there already.
+fn answered_by(lead: Lead<Key, Arc<Head>>, entry: Entry) {
+    let trailers = entry.trailers.map(|trailers| (*trailers).clone());
+    lead.answer(entry.head, entry.body, trailers);
+}
+
 fn answered<'a>(
     method: &'a Method,
     request: &'a HeaderMap,
@@ -746,6 +753,13 @@ fn variant_key(primary: &Key, names: &Names, asked: &HeaderMap) -> Option<Key> {
     key.raw(primary.as_bytes());
     names.write_variant(asked, &mut |bytes| key.raw(bytes));
     key.key()
+}
+
+/// An event stream is each listener's own: who joins late has missed its beginning.
+fn is_endless(fields: &HeaderMap) -> bool {
+    let kind = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let stream = b"text/event-stream";
+    kind.get(..stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(stream))
 }
 
 fn is_too_large(fields: &HeaderMap) -> bool {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -138,7 +139,7 @@ where
     T: Clone,
 {
     match timeout_at(deadline, send(inner, request)).await {
-        Ok(Ok(response)) => lead.answer(response, Instant::now()),
+        Ok(Ok(response)) => lead.answer(response, Bytes::new(), None),
         Ok(Err(error)) => lead.end(End::Failed(SharedError::new(error))),
         Err(_) => lead.end(End::Failed(SharedError::new(FetchError::Deadline.into()))),
     }
@@ -194,9 +195,7 @@ impl<T: Clone> Future for CoalesceByFuture<T> {
             Waiting::For(reader) => Poll::Ready(match ready!(reader.poll_head(cx)) {
                 Answer::Head(response) => Ok(response),
                 Answer::Failed(error) => Err(error.into()),
-                Answer::Aside | Answer::Personal | Answer::Stored => {
-                    Err(FetchError::Aborted.into())
-                }
+                Answer::Aside | Answer::Personal => Err(FetchError::Aborted.into()),
             }),
         }
     }

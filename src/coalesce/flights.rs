@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     budget::Budgets,
-    recording::{End, Open, Place, Reader, Recording},
+    recording::{End, Place, Reader, Recording},
 };
 use crate::{
     error::{FetchError, SharedError},
@@ -253,12 +253,11 @@ impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
         self.key.as_ref().is_none_or(|key| self.flights.holds(key, &self.recording))
     }
 
-    /// Answers with a head that is all there is: the key is free, then everyone is told.
-    pub(crate) fn answer(mut self, head: H, now: Instant) {
+    /// Answers with what is all there: the key is free, then everyone is told.
+    pub(crate) fn answer(mut self, head: H, body: Bytes, trailers: Option<HeaderMap>) {
         self.detach();
         self.landed = true;
-        self.recording.head(head, Open::AtHead, now);
-        self.recording.end(End::Complete);
+        self.recording.found(head, body, trailers);
     }
 
     /// Ends with a complete body, which it returns; the flight stays in the table until it leaves.

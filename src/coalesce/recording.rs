@@ -45,8 +45,6 @@ pub(crate) enum End {
     /// The answer is the leader's alone because of what the leader asked with: others may find one
     /// to share.
     Personal,
-    /// Storage has the answer by now.
-    Stored,
     /// The same failure for all.
     Failed(SharedError),
 }
@@ -60,8 +58,6 @@ pub(crate) enum Answer<H> {
     Aside,
     /// Go your own way, or join once more if there is nothing personal about the request.
     Personal,
-    /// Look in storage again.
-    Stored,
     /// The fetch failed.
     Failed(SharedError),
 }
@@ -236,6 +232,18 @@ impl<H: Clone> Recording<H> {
         body
     }
 
+    /// Ends with an answer that is there already.
+    pub(crate) fn found(&self, head: H, body: Bytes, trailers: Option<HeaderMap>) {
+        let mut state = lock(&self.state);
+        state.head = Some(head);
+        state.length = body.len();
+        state.body = Some(body);
+        state.trailers = trailers;
+        let woken = state.finish(End::Complete, &self.budgets);
+        drop(state);
+        woken.wake();
+    }
+
     /// Ends it; only the first end counts.
     pub(crate) fn end(&self, end: End) {
         let woken = lock(&self.state).finish(end, &self.budgets);
@@ -372,7 +380,6 @@ impl<H: Clone> Reader<H> {
                 Poll::Ready(Answer::Head(head.clone()))
             }
             (_, Some(End::Failed(error))) => Poll::Ready(Answer::Failed(error.clone())),
-            (_, Some(End::Stored)) => Poll::Ready(Answer::Stored),
             (_, Some(End::Personal)) => Poll::Ready(Answer::Personal),
             (_, Some(_)) => Poll::Ready(Answer::Aside),
             (_, None) => {
@@ -380,6 +387,11 @@ impl<H: Clone> Reader<H> {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether what was `born` then was there before this fetch began.
+    pub(crate) fn is_from_storage(&self, born: Instant) -> bool {
+        born < self.recording.began
     }
 
     /// Waits until it has ended, however.
@@ -416,7 +428,7 @@ impl<H: Clone> Reader<H> {
             },
             Some(End::HandedOver) => Poll::Ready(Read::Rest),
             Some(End::Failed(error)) => Poll::Ready(Read::Failed(error.clone())),
-            Some(End::Aside | End::Personal | End::Stored) => {
+            Some(End::Aside | End::Personal) => {
                 Poll::Ready(Read::Failed(SharedError::new(FetchError::Aborted.into())))
             }
         }

@@ -51,6 +51,8 @@ pub enum Refusal {
     HeadTooLarge,
     /// The body ends with the connection, so that a cut connection looks like its end.
     Unframed,
+    /// The response is stale from the beginning, by its own word, and has no validator.
+    NeverFresh,
     /// The response could never be used: it has neither freshness nor a validator.
     NoFreshnessNoValidator,
     /// The request says `no-store`.
@@ -84,6 +86,7 @@ impl Refusal {
             | Self::TooManyVaryNames
             | Self::HeadTooLarge
             | Self::Unframed
+            | Self::NeverFresh
             | Self::NoFreshnessNoValidator => false,
         }
     }
@@ -104,6 +107,7 @@ impl Refusal {
             Self::TooManyVaryNames => "too-many-vary-names",
             Self::HeadTooLarge => "head-too-large",
             Self::Unframed => "unframed",
+            Self::NeverFresh => "never-fresh",
             Self::NoFreshnessNoValidator => "no-freshness-no-validator",
             Self::RequestNoStore => "request-no-store",
             Self::Authorization => "authorization",
@@ -155,8 +159,8 @@ pub fn keep(
     // whether anything but its status was against it.
     let refused = by_directives(status, &directives)
         .or_else(|| by_fields(profile, response, &lifetime))
-        .or_else(|| by_status(profile, status, &directives, &lifetime))
         .or_else(|| by_use(status, response, &lifetime))
+        .or_else(|| by_status(profile, status, &directives, &lifetime))
         .or_else(|| by_request(profile, request, &lifetime));
     refused.map_or(Keep::For(lifetime), Keep::No)
 }
@@ -213,7 +217,9 @@ fn by_use(status: StatusCode, response: &HeaderMap, lifetime: &Lifetime) -> Opti
     let validator = response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED);
     // An error without a lifetime of its own is not worth a validation each time.
     let validates = validator && (lifetime.explicit || !error);
-    (!fresh && !serves_stale && !validates).then_some(Refusal::NoFreshnessNoValidator)
+    let said = lifetime.explicit || lifetime.demand != Demand::None;
+    let refusal = if said { Refusal::NeverFresh } else { Refusal::NoFreshnessNoValidator };
+    (!fresh && !serves_stale && !validates).then_some(refusal)
 }
 
 fn by_request(profile: &Profile, request: &HeaderMap, lifetime: &Lifetime) -> Option<Refusal> {
@@ -321,15 +327,12 @@ mod tests {
                 Some(NoFreshnessNoValidator),
                 Some(NoFreshnessNoValidator),
             ),
-            (
-                &["cache-control: no-cache, max-age=60"],
-                Some(NoFreshnessNoValidator),
-                Some(NoFreshnessNoValidator),
-            ),
+            (&["cache-control: no-cache, max-age=60"], Some(NeverFresh), Some(NeverFresh)),
             (&["cache-control: no-cache", "etag: \"a\""], None, None),
             (&["etag: \"a\""], None, None),
             (&["cache-control: max-age=0, stale-while-revalidate=5"], None, None),
-            (&["expires: 0"], Some(NoFreshnessNoValidator), Some(NoFreshnessNoValidator)),
+            (&["expires: 0"], Some(NeverFresh), Some(NeverFresh)),
+            (&["cache-control: max-age=0"], Some(NeverFresh), Some(NeverFresh)),
             (&["cdn-cache-control: no-store", MINUTE], None, Some(NoStore)),
         ] {
             assert_eq!(refusals(&[], 200, response), [safe, reverse_proxy], "{response:?}");
@@ -345,14 +348,15 @@ mod tests {
         for status in [201, 302, 307, 403, 500, 503, 599, 799] {
             assert_eq!(refusals(&[], status, &[MINUTE]), [Some(Status), None], "{status}");
             let tagged = refusals(&[], status, &["etag: \"a\""]);
-            assert_eq!(tagged, [Some(Status), Some(Status)], "{status}");
+            let refusal = if status < 400 { Status } else { NoFreshnessNoValidator };
+            assert_eq!(tagged, [Some(refusal), Some(refusal)], "{status}");
         }
         for status in [100, 103, 304] {
             assert_eq!(refusals(&[], status, &[MINUTE]), [Some(Status), Some(Status)], "{status}");
         }
         assert_eq!(refusals(&[], 206, &[MINUTE]), [Some(PartialContent); 2]);
         let understood = ["cache-control: must-understand, max-age=60"];
-        assert_eq!(refusals(&[], 599, &understood), [Some(Status), Some(MustUnderstand)]);
+        assert_eq!(refusals(&[], 599, &understood), [Some(MustUnderstand); 2]);
         assert_eq!(refusals(&[], 404, &["etag: \"a\""]), [Some(NoFreshnessNoValidator); 2]);
     }
 

@@ -4,13 +4,14 @@ use std::{
     net::SocketAddr,
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use seawall::Profile;
 use tokio::{
     sync::{Barrier, Semaphore},
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::support::{

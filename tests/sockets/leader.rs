@@ -200,7 +200,7 @@ async fn a_fetch_whose_every_socket_is_killed_is_cancelled_where_nothing_may_go_
     let origin = stopping(sized(), LENGTH / 2, &gate).await;
     let (addr, gone) = counting_the_gone(&cache, &origin).await;
     let leader = asking(addr).await;
-    eventually("flying", || cache.figures().flights == 1).await;
+    eventually("called", || origin.calls() == 1).await;
     leader.reset();
     eventually("noticed", || gone.count() == 1).await;
     eventually("cancelled", || cache.figures().flights == 0).await;
