@@ -5,11 +5,11 @@
 //! | [`Rejected`] | 503, `Retry-After` in whole seconds, rounded up, at least 1 | 14, `grpc-retry-pushback-ms` |
 //! | [`Rejected`] for `only-if-cached` | 504 | 14 |
 //! | a timeout: [`FetchError::Deadline`], tower's or tokio's `Elapsed` | 504 | 4 |
-//! | [`FetchError::Status`] | that status | 14 |
+//! | [`FetchError::Status`] of 500 and above | that status | 14, for 504 4 |
 //! | a body over its limit (`LengthLimitError`) | 413 | 8 |
 //! | anything else | 502 | 14 |
 //!
-//! A gRPC request is one whose `Content-Type` begins with `application/grpc`; it is answered with 200
+//! Every 503 has a `Retry-After`, of one second where nothing better is known. A gRPC request is one whose `Content-Type` begins with `application/grpc`; it is answered with 200
 //! and trailers alone. What an error says stays inside: a client sees the status and its name.
 
 use std::{

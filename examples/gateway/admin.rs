@@ -195,11 +195,12 @@ fn metrics(stats: &Stats) -> Option<Response<Full<Bytes>>> {
              # TYPE seawall_gateway_origin_failures_total counter\n\
              seawall_gateway_origin_failures_total {}\n\
              # TYPE seawall_gateway_origin_in_flight gauge\n\
-             seawall_gateway_origin_in_flight {}",
+             seawall_gateway_origin_in_flight {}\n{}",
             read(&stats.requests),
             read(&stats.origin_calls),
             read(&stats.origin_failures),
             read(&stats.origin_in_flight),
+            stats.exported(),
         );
         let mut response = plain(StatusCode::OK, &text);
         let kind = HeaderValue::from_static("text/plain; version=0.0.4");

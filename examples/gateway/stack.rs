@@ -23,7 +23,15 @@ use crate::{
 pub(crate) fn cache(flags: &Flags, stats: &Arc<Stats>) -> Cache {
     let counted = Arc::clone(stats);
     #[cfg(feature = "metrics")]
-    let metrics = seawall::observe::Metrics::new();
+    let metrics = {
+        // Handles are made with the recorder that is there: it comes first.
+        if let Ok(recorder) =
+            metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()
+        {
+            stats.exported_by(move || recorder.render());
+        }
+        seawall::observe::Metrics::new()
+    };
     let cache = Cache::builder(Memory::bytes(flags.memory))
         .max_body(usize::try_from(flags.max_body).unwrap_or(usize::MAX))
         .observer(move |event: &Event<'_>| {

@@ -32,6 +32,7 @@ pub(crate) struct Stats {
     /// The gateway is finishing what runs and takes nothing new.
     pub(crate) draining: AtomicBool,
     kept: OnceLock<Box<dyn Fn() -> Kept + Send + Sync>>,
+    exported: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
 /// What the layers hold at the moment.
@@ -57,6 +58,7 @@ impl Stats {
             origin_failures: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             kept: OnceLock::new(),
+            exported: OnceLock::new(),
         })
     }
 
@@ -67,6 +69,17 @@ impl Stats {
 
     pub(crate) fn kept(&self) -> Kept {
         self.kept.get().map_or_else(Kept::default, |ask| ask())
+    }
+
+    /// Where the text of the layers' own metrics comes from; the first to say so is asked.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn exported_by(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.exported.set(Box::new(ask));
+    }
+
+    /// The layers' own metrics, in the Prometheus text format.
+    pub(crate) fn exported(&self) -> String {
+        self.exported.get().map_or_else(String::new, |ask| ask())
     }
 
     pub(crate) fn uptime(&self) -> Duration {

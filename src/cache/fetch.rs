@@ -327,8 +327,13 @@ where
         let listener = &engine.cache.listener;
         match stopped {
             Stopped::Complete(trailers, whole) => {
+                self.store &= whole;
+                if !self.store {
+                    // Nobody who comes from now on may have it.
+                    self.lead.detach();
+                }
                 let body = self.lead.complete(trailers.clone());
-                if self.store && whole && self.lead.may_store() {
+                if self.store && self.lead.may_store() {
                     let trailers = trailers.map(Arc::new);
                     let bytes = body.len();
                     engine.put(&self.primary, Entry { head: self.head, body, trailers }).await;

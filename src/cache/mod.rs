@@ -66,7 +66,7 @@ use tower_layer::Layer;
 pub use self::{
     body::Body,
     request_key::{NoKey, RequestKey, UriKey},
-    service::{CacheService, ResponseFuture},
+    service::{CacheService, Origin, ResponseFuture},
     tasks::Drained,
 };
 use self::{engine::Engine, tasks::Tasks};

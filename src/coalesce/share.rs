@@ -254,3 +254,95 @@ pub(crate) fn offered(
         Sharing::InFlight { .. } => Offered::Refused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: &Method, fields: &[(&'static str, &'static str)]) -> Ask {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, http::HeaderValue::from_static(value));
+        }
+        Ask::read(method, &headers)
+    }
+
+    #[test]
+    fn the_table_of_who_leads_follows_and_is_answered_from_storage() {
+        use {Follows as F, FromStorage as S, Leads as L, Method as M};
+        type Fields = &'static [(&'static str, &'static str)];
+        let plain = (L::Yes, F::Any, S::Yes);
+        let fresh = (L::Yes, F::Later, S::Validated);
+        let alone = (L::Alone, F::No, S::No);
+        // In a cache, and with nothing to look in, where that differs in more than storage.
+        let rows: [(Method, Fields, (L, F, S), Option<L>); 25] = [
+            (M::GET, &[], plain, None),
+            (M::GET, &[("content-length", "0")], plain, None),
+            (M::HEAD, &[], (L::Yes, F::ToHead, S::Yes), None),
+            (M::HEAD, &[("cache-control", "no-cache")], fresh, None),
+            (M::GET, &[("range", "bytes=0-1")], plain, Some(L::Alone)),
+            (M::GET, &[("if-none-match", "*")], plain, Some(L::Alone)),
+            (M::GET, &[("if-modified-since", "x")], plain, Some(L::Alone)),
+            (M::GET, &[("authorization", "a")], plain, None),
+            (M::GET, &[("cookie", "a=b")], plain, None),
+            (M::GET, &[("cache-control", "no-cache")], fresh, None),
+            (M::GET, &[("cache-control", "max-age=0")], fresh, None),
+            (M::GET, &[("cache-control", "max-age=1")], plain, None),
+            (M::GET, &[("pragma", "no-cache")], fresh, None),
+            (M::GET, &[("cache-control", "no-store")], alone, None),
+            (
+                M::GET,
+                &[("cache-control", "only-if-cached")],
+                (L::No, F::No, S::Yes),
+                Some(L::Alone),
+            ),
+            (M::POST, &[], alone, None),
+            (M::DELETE, &[], alone, None),
+            (M::OPTIONS, &[], alone, None),
+            (M::CONNECT, &[], alone, None),
+            (M::GET, &[("content-length", "1")], alone, None),
+            (M::GET, &[("transfer-encoding", "chunked")], alone, None),
+            (M::GET, &[("expect", "100-continue")], alone, None),
+            (M::GET, &[("upgrade", "websocket")], alone, None),
+            (M::GET, &[("if-match", "*")], alone, None),
+            (M::GET, &[("if-unmodified-since", "x")], alone, None),
+        ];
+        for (method, fields, (leads, follows, from_storage), coalesced) in rows {
+            let ask = ask(&method, fields);
+            let cached = share(&ask, Place::Cache);
+            assert_eq!(cached, Share { leads, follows, from_storage }, "{method} {fields:?}");
+            let apart = share(&ask, Place::Coalesce);
+            assert_eq!(apart.leads, coalesced.unwrap_or(leads), "{method} {fields:?}");
+            assert_eq!(apart.from_storage, S::No, "{method} {fields:?}");
+            if apart.leads == leads {
+                assert_eq!(apart.follows, follows, "{method} {fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_kept_is_shared_where_nothing_speaks_against_it() {
+        use Refusal::{NoFreshnessNoValidator as Silent, NoStore, Private, SetCookie, Status};
+        use Unkept::{Aside, Failure, Shared};
+        for (refusal, status, cached, coalesced) in [
+            (Silent, 200, Aside, Shared),
+            (Silent, 404, Aside, Shared),
+            (Status, 302, Aside, Shared),
+            (Silent, 401, Aside, Aside),
+            (Status, 403, Aside, Aside),
+            (Status, 429, Aside, Aside),
+            (Private, 200, Aside, Aside),
+            (NoStore, 200, Aside, Aside),
+            (SetCookie, 200, Aside, Aside),
+            (Silent, 500, Shared, Shared),
+            (Status, 503, Shared, Shared),
+            (NoStore, 503, Failure, Failure),
+            (Private, 500, Failure, Failure),
+            (SetCookie, 502, Failure, Failure),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let is = [Place::Cache, Place::Coalesce].map(|place| unkept(&refusal, status, place));
+            assert_eq!(is, [cached, coalesced], "{refusal} {status}");
+        }
+    }
+}

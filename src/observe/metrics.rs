@@ -13,7 +13,7 @@ use super::{Aside, Event, Observer, Operation, Pass};
 /// | `seawall_followers_total` | counter, calls | – | calls that joined a fetch |
 /// | `seawall_passes_total` | counter, calls | `why`: `request`, `key`, `remembered`, `not-shared`, `full`, `draining` | calls sent to the origin alone |
 /// | `seawall_origin_calls_total` | counter, calls | – | calls to the inner service |
-/// | `seawall_origin_failures_total` | counter, calls | – | of those, failed without an answer or within one |
+/// | `seawall_origin_failures_total` | counter, calls | – | failures of the origin: without an answer, or within one |
 /// | `seawall_origin_head_seconds` | histogram, seconds | – | from the call to the head of the answer |
 /// | `seawall_stored_total` | counter, entries | – | answers stored |
 /// | `seawall_stored_bytes_total` | counter, bytes | – | their bodies |
@@ -26,8 +26,8 @@ use super::{Aside, Event, Observer, Operation, Pass};
 /// | `seawall_store_failures_total` | counter, operations | `operation`: `get`, `put`, `remove` | operations of a store that failed or were late |
 /// | `seawall_foreign_entries_total` | counter, entries | – | entries found under another's key |
 ///
-/// No label comes from a request. Handles are registered once, when the observer is made: make it
-/// after the recorder is installed.
+/// No label comes from a request. The handles that a call may need are registered once, when the
+/// observer is made: make it after the recorder is installed.
 ///
 /// ```
 /// use seawall::{Cache, observe::Metrics, store::Memory};

@@ -9,8 +9,8 @@ use super::{Figures, Key, Record, Store};
 use crate::error::BoxError;
 
 const DEFAULT: u64 = 64 * 1024 * 1024;
-/// A shard holds a few of the largest entries, or one of them would empty it.
-const SHARD: u64 = 8 * 1024 * 1024;
+/// A shard holds many of the largest entries, or one of them would empty it.
+const SHARD: u64 = 32 * 1024 * 1024;
 /// What quick_cache itself takes a record, beside the key and the record.
 const OVERHEAD: u64 = 48;
 
@@ -34,7 +34,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A store of at most so many bytes. A body larger than about a quarter of it is not kept.
+    /// A store of at most so many bytes.
+    ///
+    /// It is divided into parts of 32 MiB and more, and an entry has to fit well into one of them:
+    /// bodies of more than 16 MiB, or of more than half of a smaller store, may not be kept.
     pub fn bytes(bytes: u64) -> Self {
         let most = 4 * std::thread::available_parallelism().map_or(4, usize::from);
         let shards = usize::try_from(bytes / SHARD).unwrap_or(most).clamp(1, most);
@@ -104,5 +107,17 @@ struct Weight;
 impl Weighter<Key, Record> for Weight {
     fn weight(&self, key: &Key, record: &Record) -> u64 {
         key.as_bytes().len() as u64 + record.weight() + OVERHEAD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_store_has_as_many_parts_as_use_it_and_a_small_one_has_one() {
+        let parts = |bytes| Memory::bytes(bytes).cache.num_shards();
+        assert_eq!(parts(1 << 20), 1);
+        assert_eq!(parts(64 << 20), 2);
     }
 }

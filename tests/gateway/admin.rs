@@ -87,3 +87,16 @@ async fn with_a_token_it_must_be_sent() {
         assert_eq!(code(gateway.admin, &head).await, expected, "{fields:?}");
     }
 }
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn the_layers_metrics_are_among_those_that_are_exported() {
+    let gateway = Gateway::start(&[]);
+    for _ in 0..2 {
+        ask(gateway.addr, "GET /products/1 HTTP/1.1\r\nhost: a\r\n").await;
+    }
+    let text = ask(gateway.admin, "GET /metrics HTTP/1.1\r\nhost: localhost\r\n").await;
+    for line in ["seawall_misses_total 1", "seawall_hits_total 1", "seawall_stored_total 1"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
