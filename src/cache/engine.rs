@@ -9,25 +9,19 @@
 //!                         └─ full ──▶ pass
 //! ```
 
-use std::{
-    fmt,
-    future::poll_fn,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{fmt, future::poll_fn, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE},
-};
+use http::{Method, Request, Response};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Cache, Shared,
-    body::{Body, Cut, Rest},
+    answer::append,
+    body::Body,
     fetch::{Alone, Fetch, Led},
     request_key::{RequestKey, UriKey},
     service::{Answering, Origin},
+    storage::{Found, variant_key},
 };
 use crate::{
     coalesce::{
@@ -36,16 +30,14 @@ use crate::{
         share::{self, Ask, Follows, FromStorage, Kind, Leads, Offered, Place, Share},
     },
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
-    marks::{self, Flight, Served},
+    marks::{self, Flight},
     observe::{Aside, Event, Pass},
     policy::Policy,
     rfc9111::{
-        cache_status::{self, CACHE_STATUS, Fwd, Member},
+        cache_status::{CACHE_STATUS, Fwd, Member},
         freshness::Reuse,
-        range::{self, Selected},
-        validation,
     },
-    store::{Entry, Head, Key, KeyWriter, Record, Sharing, Variants},
+    store::{Head, Key, KeyWriter},
 };
 
 /// The class of flights and entries of GET, and of the flights of HEAD: the first byte of a key.
@@ -63,14 +55,6 @@ pub(crate) struct Engine<K = UriKey> {
     pub(crate) key: K,
     pub(crate) place: Place,
     pub(crate) store_unframed: bool,
-}
-
-/// What a look at what is near found.
-pub(crate) enum Found {
-    Entry(Entry),
-    /// The key is known, and has no such variant.
-    OtherVariants,
-    Nothing,
 }
 
 /// A request on its way past the storage, with all that was read from it.
@@ -178,160 +162,6 @@ impl<K> Engine<K> {
         fetching(Arc::clone(self).miss(inner.clone(), call))
     }
 
-    /// Looks at what is near; leaves in `key` the variant that it looked for.
-    pub(crate) fn look(&self, key: &mut KeyWriter, request: &HeaderMap) -> Found {
-        let found = match self.cache.store.peek(key.as_bytes()) {
-            None => return Found::Nothing,
-            Some(Record::Entry(entry)) => Some(entry),
-            Some(Record::Variants(variants)) => self.look_among(&variants, key, request),
-        };
-        match found {
-            None => Found::OtherVariants,
-            Some(entry) if entry.key().as_bytes() == key.as_bytes() => Found::Entry(entry),
-            Some(_) => {
-                self.cache.listener.tell(&Event::ForeignEntry);
-                Found::Nothing
-            }
-        }
-    }
-
-    /// RFC 9111 §4.1: of several variants that match, the newest.
-    fn look_among(
-        &self,
-        variants: &Variants,
-        key: &mut KeyWriter,
-        request: &HeaderMap,
-    ) -> Option<Entry> {
-        let primary = key.len();
-        let mut newest: Option<(usize, Entry)> = None;
-        for (index, names) in variants.sets().iter().enumerate() {
-            key.truncate(primary);
-            names.write_variant(request, &mut |bytes| key.raw(bytes));
-            if !key.is_too_long()
-                && let Some(Record::Entry(entry)) = self.cache.store.peek(key.as_bytes())
-                && newest.as_ref().is_none_or(|(_, newest)| newest.head.born < entry.head.born)
-            {
-                newest = Some((index, entry));
-            }
-        }
-        // Where none matches, the names that were used last tell the variant of the flight.
-        let index = newest.as_ref().map_or(0, |(index, _)| *index);
-        key.truncate(primary);
-        if let Some(names) = variants.sets().get(index) {
-            names.write_variant(request, &mut |bytes| key.raw(bytes));
-        }
-        newest.map(|(_, entry)| entry)
-    }
-
-    pub(super) fn reuse(&self, entry: &Entry, ask: &Ask, now: Instant) -> Reuse {
-        let Some(lifetime) = entry.head.lifetime() else { return Reuse::Validate };
-        if ask.refresh {
-            return Reuse::Validate;
-        }
-        let mut wants = ask.wants;
-        if self.place == Place::Cache && wants.directives.only_if_cached {
-            // It cannot be validated; what it forbids it forbids all the same.
-            wants.directives.only_if_cached = false;
-        }
-        self.policy.reuse(lifetime, entry.resident(now), &wants)
-    }
-
-    fn hit<R>(
-        &self,
-        entry: Entry,
-        ask: &Ask,
-        request: &HeaderMap,
-        now: Instant,
-        tells: Tells,
-    ) -> Response<Body<R>> {
-        self.cache.listener.tell(&Event::Hit);
-        self.from_storage(entry, ask, request, now, tells)
-    }
-
-    /// Answers from an entry: the whole of it, a part of it, or that the caller has it already.
-    fn from_storage<R>(
-        &self,
-        entry: Entry,
-        ask: &Ask,
-        request: &HeaderMap,
-        now: Instant,
-        tells: Tells,
-    ) -> Response<Body<R>> {
-        let Entry { head, body, trailers } = entry;
-        let head = &*head;
-        let mut fields = head.fields.clone();
-        set_age(&mut fields, head, now);
-        if !tells.client {
-            untold(&mut fields, head);
-        }
-        let cut = cut(head, &mut fields, ask, request, Some(body.len() as u64));
-        let head_only = ask.kind == Kind::Head;
-        if head_only && !fields.contains_key(CONTENT_LENGTH) && matches!(cut, Portion::Whole) {
-            // What a GET would be answered with (RFC 9110 §8.6).
-            fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
-        }
-        let (status, body) = match cut {
-            _ if head_only => (cut.status(head), Body::empty()),
-            Portion::Whole => (head.status, Body::stored(body, trailers)),
-            Portion::Part(part) => {
-                let (start, end) = (part.skip as usize, (part.skip + part.take) as usize);
-                (StatusCode::PARTIAL_CONTENT, Body::stored(body.slice(start..end), None))
-            }
-            Portion::NotModified | Portion::Unsatisfiable => (cut.status(head), Body::empty()),
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.version_mut() = head.version;
-        *response.headers_mut() = fields;
-        if tells.layer {
-            response.extensions_mut().insert(Served::Storage);
-        }
-        response
-    }
-
-    /// Answers from a flight that it has joined.
-    fn from_flight<B, R>(
-        &self,
-        head: &Head,
-        reader: Reader<Arc<Head>>,
-        call: &Call<B>,
-        now: Instant,
-    ) -> Response<Body<R>> {
-        let mut fields = head.fields.clone();
-        match head.sharing {
-            _ if self.place == Place::Coalesce => {}
-            Sharing::Stored(_) => set_age(&mut fields, head, now),
-            Sharing::InFlight { .. } => {
-                fields.remove(AGE);
-            }
-        }
-        if call.tells.client {
-            let member = match reader.is_from_storage(head.born) {
-                true => Member::hit(),
-                false => Member::forwarded(call.why).fwd_status(head.status).collapsed(),
-            };
-            fields.insert(CACHE_STATUS, member.after(head.below.as_ref()));
-        } else if self.place == Place::Cache {
-            untold(&mut fields, head);
-        }
-        let portion = cut(head, &mut fields, &call.ask, call.request.headers(), head.length);
-        let status = portion.status(head);
-        let body = match portion {
-            _ if call.ask.kind == Kind::Head => Body::empty(),
-            Portion::Whole => Body::on_its_way(reader, None, head.length, Rest::None),
-            Portion::Part(cut) => Body::on_its_way(reader, Some(cut), None, Rest::None),
-            Portion::NotModified | Portion::Unsatisfiable => Body::empty(),
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.version_mut() = head.version;
-        *response.headers_mut() = fields;
-        if call.tells.layer {
-            response.extensions_mut().insert(Served::Origin);
-        }
-        response
-    }
-
     /// What storage could not answer: joins the flight of its key, or begins it.
     async fn miss<S, B>(
         self: Arc<Self>,
@@ -394,15 +224,6 @@ impl<K> Engine<K> {
         self.alone(inner, call, Pass::NotShared).await
     }
 
-    /// What is remembered of the key, or of those who ask for it with something of their own.
-    fn remembered<B>(&self, call: &Call<B>, now: Instant) -> Option<Aside> {
-        let remembered = &self.cache.remembered;
-        let personal = || remembered.look(in_class(&call.primary, PERSONAL).as_bytes(), now);
-        remembered
-            .look(call.primary.as_bytes(), now)
-            .or_else(|| if call.ask.personal { personal() } else { None })
-    }
-
     fn join<B>(&self, call: &Call<B>, now: Instant) -> Joined<Key, Arc<Head>> {
         let flights = &self.cache.flights;
         let head_key = (call.ask.kind == Kind::Head).then(|| in_class(&call.key, HEAD));
@@ -419,12 +240,9 @@ impl<K> Engine<K> {
 
     /// The key of this call among the variants that `head` is one of; `None` where it has none.
     fn variant<B>(&self, head: &Head, call: &Call<B>) -> Option<Key> {
-        let names = head.names.as_ref()?;
-        let mut key = KeyWriter::new();
-        key.raw(call.primary.as_bytes());
-        names.write_variant(call.request.headers(), &mut |bytes| key.raw(bytes));
+        let variant = variant_key(&call.primary, head.names.as_ref()?, call.request.headers());
         // A variant that is too long for a key is like no other's.
-        Some(key.key().unwrap_or_else(|| call.key.clone()))
+        Some(variant.unwrap_or_else(|| call.key.clone()))
     }
 
     /// Fetches for all who join, in a task that none of them can take down.
@@ -467,17 +285,8 @@ impl<K> Engine<K> {
                 }
                 Ok(response)
             }
-            Ok(Led::Recorded { mut parts, head, rest }) => {
-                let portion = cut(&head, &mut parts.headers, &ask, &asked, head.length);
-                parts.status = portion.status(&head);
-                let rest = Rest::Sent(rest);
-                let body = match portion {
-                    _ if ask.kind == Kind::Head => Body::empty(),
-                    Portion::Whole => Body::on_its_way(reader, None, head.length, rest),
-                    Portion::Part(cut) => Body::on_its_way(reader, Some(cut), None, rest),
-                    Portion::NotModified | Portion::Unsatisfiable => Body::empty(),
-                };
-                Ok(Response::from_parts(parts, body))
+            Ok(Led::Recorded { parts, head, rest }) => {
+                Ok(Self::from_own_flight(parts, &head, &ask, &asked, reader, rest))
             }
             Err(_) => match poll_fn(|cx| reader.poll_head(cx)).await {
                 Answer::Failed(error) => Err(error.into()),
@@ -632,127 +441,4 @@ pub(super) fn in_class(key: &Key, class: u8) -> Key {
         *first = class;
     }
     Key::from(&*bytes)
-}
-
-/// RFC 9111 §5.1: how old the answer is by now.
-fn set_age(fields: &mut HeaderMap, head: &Head, now: Instant) {
-    let Some(lifetime) = head.lifetime() else { return };
-    let resident = now.saturating_duration_since(head.born);
-    if let Some(age) = fields.get_mut(AGE) {
-        *age = seconds(lifetime.current_age(resident));
-    }
-}
-
-/// Adds our member to what caches below said in `Cache-Status`.
-pub(super) fn append(fields: &mut HeaderMap, member: Member) {
-    let below = cache_status::joined(fields);
-    fields.insert(CACHE_STATUS, member.after(below.as_ref()));
-}
-
-/// Takes out what a hit says in `Cache-Status`: an engine above says it.
-fn untold(fields: &mut HeaderMap, head: &Head) {
-    match &head.below {
-        Some(below) => fields.insert(CACHE_STATUS, below.clone()),
-        None => fields.remove(CACHE_STATUS),
-    };
-}
-
-/// Whole seconds as a field value: no allocation within the first hour.
-fn seconds(age: Duration) -> HeaderValue {
-    static FIRST_HOUR: LazyLock<Box<[HeaderValue]>> =
-        LazyLock::new(|| (0..3_600).map(digits).collect());
-    let age = age.as_secs();
-    let prepared = usize::try_from(age).ok().and_then(|age| FIRST_HOUR.get(age));
-    prepared.cloned().unwrap_or_else(|| HeaderValue::from(age))
-}
-
-/// Fewer than 10,000 seconds as a field value over static text, which costs nothing to clone.
-fn digits(number: usize) -> HeaderValue {
-    static TABLE: [u8; 40_000] = {
-        let mut table = [0; 40_000];
-        let mut digit = 0;
-        while digit < table.len() {
-            let divisor = [1_000, 100, 10, 1][digit % 4];
-            table[digit] = b'0' + (digit / 4 / divisor % 10) as u8;
-            digit += 1;
-        }
-        table
-    };
-    let leading = match number {
-        0..10 => 3,
-        10..100 => 2,
-        100..1_000 => 1,
-        _ => 0,
-    };
-    let text = TABLE.get(number * 4 + leading..number * 4 + 4);
-    let text = text.and_then(|digits| std::str::from_utf8(digits).ok());
-    text.map_or_else(|| HeaderValue::from(number as u64), HeaderValue::from_static)
-}
-
-/// What of an answer a caller gets.
-#[derive(Clone, Copy, Debug)]
-enum Portion {
-    Whole,
-    Part(Cut),
-    NotModified,
-    Unsatisfiable,
-}
-
-impl Portion {
-    fn status(self, head: &Head) -> StatusCode {
-        match self {
-            Self::Whole => head.status,
-            Self::Part(_) => StatusCode::PARTIAL_CONTENT,
-            Self::NotModified => StatusCode::NOT_MODIFIED,
-            Self::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
-        }
-    }
-}
-
-/// Cuts an answer to what the request asks of it (RFC 9110 §13, §14), and its fields with it.
-fn cut(
-    head: &Head,
-    fields: &mut HeaderMap,
-    ask: &Ask,
-    request: &HeaderMap,
-    length: Option<u64>,
-) -> Portion {
-    if head.status != StatusCode::OK || !(ask.conditional || ask.range) {
-        return Portion::Whole;
-    }
-    if ask.conditional && validation::not_modified(request, &head.fields) {
-        *fields = validation::not_modified_fields(fields);
-        return Portion::NotModified;
-    }
-    // A range of what has no length yet is the whole, and so is a range of a HEAD (§14.2).
-    let Some(length) = length.filter(|_| ask.range && ask.kind == Kind::Get) else {
-        return Portion::Whole;
-    };
-    match range::select(request, &head.fields, length) {
-        Selected::Whole => Portion::Whole,
-        Selected::Part(part) => {
-            let take = part.end() - part.start() + 1;
-            fields.insert(CONTENT_RANGE, range::content_range(&part, length));
-            fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
-            Portion::Part(Cut { skip: *part.start(), take })
-        }
-        Selected::Unsatisfiable => {
-            fields.insert(CONTENT_RANGE, range::unsatisfied_range(length));
-            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-            Portion::Unsatisfiable
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_are_written_in_full() {
-        for age in [0, 7, 10, 99, 100, 999, 1_000, 3_599, 3_600, 10_000, u64::MAX] {
-            assert_eq!(seconds(Duration::from_secs(age)), age.to_string());
-        }
-        assert_eq!(seconds(Duration::from_millis(1_999)), "1");
-    }
 }

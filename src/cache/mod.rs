@@ -45,39 +45,33 @@
 //! A fetch belongs to no caller: dropping a response, even the first, leaves the others unharmed. A
 //! fetch whose last caller leaves goes on within a budget, and is cancelled beyond it.
 
+mod answer;
 pub(crate) mod body;
+mod builder;
 pub(crate) mod engine;
 mod fetch;
+mod filling;
 pub(crate) mod request_key;
 pub(crate) mod service;
+mod storage;
 mod tasks;
+mod verdict;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
 pub use self::{
     body::Body,
+    builder::CacheBuilder,
     request_key::{NoKey, RequestKey, UriKey},
     service::{CacheService, Origin, ResponseFuture},
     tasks::Drained,
 };
-use self::{engine::Engine, tasks::Tasks};
+use self::{builder::Limits, engine::Engine, tasks::Tasks};
 use crate::{
-    coalesce::{
-        budget::{Budget, Budgets},
-        flights::Flights,
-        remembered::Remembered,
-        share::Place,
-    },
-    observe::{Listener, Observer},
+    coalesce::{budget::Budgets, flights::Flights, remembered::Remembered, share::Place},
+    observe::Listener,
     policy::Policy,
     rfc9111::profile::Profile,
     store::{AnyStore, Head, Key, Nothing, Store},
@@ -113,44 +107,6 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
 }
 
-/// The bounds of a cache that its builder sets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max_body: usize,
-    pub(crate) fill_budget: usize,
-    pub(crate) flights: usize,
-    pub(crate) followers_a_flight: usize,
-    pub(crate) followers: usize,
-    pub(crate) orphans: usize,
-    pub(crate) fetch_deadline: Duration,
-    pub(crate) stalled_after: Duration,
-    pub(crate) remember_for: Duration,
-    pub(crate) remembered: usize,
-    pub(crate) variants: usize,
-    pub(crate) put_deadline: Duration,
-    pub(crate) get_deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_body: 1 << 20,
-            fill_budget: 64 << 20,
-            flights: 32_768,
-            followers_a_flight: 16_384,
-            followers: 65_536,
-            orphans: 64,
-            fetch_deadline: Duration::from_secs(30),
-            stalled_after: Duration::from_secs(10),
-            remember_for: Duration::from_secs(120),
-            remembered: 65_536,
-            variants: 32,
-            put_deadline: Duration::from_millis(250),
-            get_deadline: Duration::from_millis(50),
-        }
-    }
-}
-
 /// What a cache holds and does at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -179,11 +135,7 @@ impl Cache {
 
     /// A cache over `store`, with bounds of your own.
     pub fn builder(store: impl Store) -> CacheBuilder {
-        CacheBuilder {
-            store: AnyStore::new(store),
-            limits: Limits::default(),
-            listener: Listener::default(),
-        }
+        CacheBuilder::over(store)
     }
 
     /// A cache that keeps nothing: its flights are all that it is for.
@@ -232,112 +184,6 @@ impl fmt::Debug for Cache {
             .field("limits", &self.shared.limits)
             .field("figures", &self.figures())
             .finish_non_exhaustive()
-    }
-}
-
-/// Sets the bounds of a [`Cache`] before it is made.
-#[derive(Clone, Debug)]
-#[must_use = "a builder makes nothing until `build` is called"]
-pub struct CacheBuilder {
-    store: AnyStore,
-    limits: Limits,
-    listener: Listener,
-}
-
-impl CacheBuilder {
-    /// The largest body that is kept, in bytes; 1 MiB unless set. A larger one is streamed to its
-    /// caller, and its key is remembered as outgrown for a while.
-    pub fn max_body(mut self, bytes: usize) -> Self {
-        self.limits.max_body = bytes;
-        self
-    }
-
-    /// How many bytes of bodies may be recorded and not stored yet, in the whole cache; 64 MiB
-    /// unless set. Beyond it bodies are streamed to their callers and not kept.
-    pub fn fill_budget(mut self, bytes: usize) -> Self {
-        self.limits.fill_budget = bytes;
-        self
-    }
-
-    /// How many fetches others may join at once; 32,768 unless set. Beyond it calls go to the inner
-    /// service uncoalesced.
-    pub fn flights(mut self, flights: usize) -> Self {
-        self.limits.flights = flights;
-        self
-    }
-
-    /// How many callers may wait for one fetch, and for all; 16,384 and 65,536 unless set. Beyond it
-    /// calls go to the inner service uncoalesced.
-    pub fn followers(mut self, a_flight: usize, in_all: usize) -> Self {
-        self.limits.followers_a_flight = a_flight;
-        self.limits.followers = in_all;
-        self
-    }
-
-    /// How many fetches may go on when their last caller has left; 64 unless set. Beyond it they are
-    /// cancelled.
-    pub fn orphans(mut self, orphans: usize) -> Self {
-        self.limits.orphans = orphans;
-        self
-    }
-
-    /// How long a fetch may take, 30 s unless set: until then the head must be there, or the call
-    /// fails; a body that is still under way is left to its caller and not kept.
-    pub fn fetch_deadline(mut self, deadline: Duration) -> Self {
-        self.limits.fetch_deadline = deadline;
-        self
-    }
-
-    /// After how long without a head or a frame a newcomer starts a second fetch; 10 s unless set.
-    /// There is never a third.
-    pub fn stalled_after(mut self, after: Duration) -> Self {
-        self.limits.stalled_after = after;
-        self
-    }
-
-    /// How long a key is remembered as uncacheable or outgrown, 120 s unless set: its callers are not
-    /// coalesced meanwhile. A storable answer ends it at once.
-    pub fn remember_for(mut self, time: Duration) -> Self {
-        self.limits.remember_for = time;
-        self
-    }
-
-    /// How many variants (RFC 9111 §4.1) of one key are kept; 32 unless set, at least 1. The oldest
-    /// makes room.
-    pub fn variants(mut self, variants: usize) -> Self {
-        self.limits.variants = variants.max(1);
-        self
-    }
-
-    /// Who is told of what happens; nobody unless set.
-    pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.listener = Listener::new(observer);
-        self
-    }
-
-    /// Makes the cache.
-    pub fn build(self) -> Cache {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let limits = self.limits;
-        let budgets = Arc::new(Budgets {
-            fill: Budget::new(limits.fill_budget),
-            orphans: Budget::new(limits.orphans),
-            followers: Budget::new(limits.followers),
-            followers_a_flight: limits.followers_a_flight,
-            listener: self.listener.clone(),
-        });
-        let flights = Flights::new(limits.flights, limits.stalled_after, Arc::clone(&budgets));
-        let shared = Shared {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            store: self.store,
-            flights,
-            budgets,
-            remembered: Remembered::new(limits.remembered, limits.remember_for),
-            limits,
-            listener: self.listener,
-            tasks: Tasks::default(),
-        };
-        Cache { shared: Arc::new(shared) }
     }
 }
 

@@ -1,0 +1,290 @@
+//! Makes the answer: from an entry or from a flight, cut to what the caller asked for.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE},
+    response::Parts,
+};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    body::{Body, Cut, HandedOver, Rest},
+    engine::{Call, Engine, Tells},
+};
+use crate::{
+    coalesce::{
+        recording::Reader,
+        share::{Ask, Kind, Place},
+    },
+    marks::Served,
+    observe::Event,
+    rfc9111::{
+        cache_status::{self, CACHE_STATUS, Fwd, Member},
+        range::{self, Selected},
+        validation,
+    },
+    store::{Entry, Head, Sharing},
+};
+
+impl<K> Engine<K> {
+    pub(super) fn hit<R>(
+        &self,
+        entry: Entry,
+        ask: &Ask,
+        request: &HeaderMap,
+        now: Instant,
+        tells: Tells,
+    ) -> Response<Body<R>> {
+        self.cache.listener.tell(&Event::Hit);
+        self.from_storage(entry, ask, request, now, tells)
+    }
+
+    /// Answers from an entry: the whole of it, a part of it, or that the caller has it already.
+    pub(super) fn from_storage<R>(
+        &self,
+        entry: Entry,
+        ask: &Ask,
+        request: &HeaderMap,
+        now: Instant,
+        tells: Tells,
+    ) -> Response<Body<R>> {
+        let Entry { head, body, trailers } = entry;
+        let head = &*head;
+        let mut fields = head.fields.clone();
+        set_age(&mut fields, head, now);
+        if !tells.client {
+            untold(&mut fields, head);
+        }
+        let cut = cut(head, &mut fields, ask, request, Some(body.len() as u64));
+        let head_only = ask.kind == Kind::Head;
+        if head_only && !fields.contains_key(CONTENT_LENGTH) && matches!(cut, Portion::Whole) {
+            // What a GET would be answered with (RFC 9110 §8.6).
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
+        }
+        let (status, body) = match cut {
+            _ if head_only => (cut.status(head), Body::empty()),
+            Portion::Whole => (head.status, Body::stored(body, trailers)),
+            Portion::Part(part) => {
+                let (start, end) = (part.skip as usize, (part.skip + part.take) as usize);
+                (StatusCode::PARTIAL_CONTENT, Body::stored(body.slice(start..end), None))
+            }
+            Portion::NotModified | Portion::Unsatisfiable => (cut.status(head), Body::empty()),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.version_mut() = head.version;
+        *response.headers_mut() = fields;
+        if tells.layer {
+            response.extensions_mut().insert(Served::Storage);
+        }
+        response
+    }
+
+    /// Answers from a flight that it has joined.
+    pub(super) fn from_flight<B, R>(
+        &self,
+        head: &Head,
+        reader: Reader<Arc<Head>>,
+        call: &Call<B>,
+        now: Instant,
+    ) -> Response<Body<R>> {
+        let mut fields = head.fields.clone();
+        match head.sharing {
+            _ if self.place == Place::Coalesce => {}
+            Sharing::Stored(_) => set_age(&mut fields, head, now),
+            Sharing::InFlight { .. } => {
+                fields.remove(AGE);
+            }
+        }
+        if call.tells.client {
+            let member = match reader.is_from_storage(head.born) {
+                true => Member::hit(),
+                false => Member::forwarded(call.why).fwd_status(head.status).collapsed(),
+            };
+            fields.insert(CACHE_STATUS, member.after(head.below.as_ref()));
+        } else if self.place == Place::Cache {
+            untold(&mut fields, head);
+        }
+        let portion = cut(head, &mut fields, &call.ask, call.request.headers(), head.length);
+        let status = portion.status(head);
+        let body = portion.of_flight(&call.ask, head, reader, Rest::None);
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.version_mut() = head.version;
+        *response.headers_mut() = fields;
+        if call.tells.layer {
+            response.extensions_mut().insert(Served::Origin);
+        }
+        response
+    }
+
+    /// Answers the caller that began the flight, with the head as the origin sent it.
+    pub(super) fn from_own_flight<R>(
+        mut parts: Parts,
+        head: &Head,
+        ask: &Ask,
+        asked: &HeaderMap,
+        reader: Reader<Arc<Head>>,
+        rest: oneshot::Receiver<HandedOver<R>>,
+    ) -> Response<Body<R>> {
+        let portion = cut(head, &mut parts.headers, ask, asked, head.length);
+        parts.status = portion.status(head);
+        let body = portion.of_flight(ask, head, reader, Rest::Sent(rest));
+        Response::from_parts(parts, body)
+    }
+
+    /// Says above that the origin was asked, and why.
+    pub(super) fn tell_above(&self, parts: &mut Parts, why: Fwd, tells: Tells, stored: bool) {
+        // What an engine below said holds: it knows better where the answer came from.
+        if tells.layer && parts.extensions.get::<Served>().is_none() {
+            parts.extensions.insert(Served::Origin);
+        }
+        if tells.client {
+            let member = Member::forwarded(why).fwd_status(parts.status);
+            append(&mut parts.headers, if stored { member.stored() } else { member });
+        }
+    }
+}
+
+/// RFC 9111 §5.1: how old the answer is by now.
+pub(super) fn set_age(fields: &mut HeaderMap, head: &Head, now: Instant) {
+    let Some(lifetime) = head.lifetime() else { return };
+    let resident = now.saturating_duration_since(head.born);
+    if let Some(age) = fields.get_mut(AGE) {
+        *age = seconds(lifetime.current_age(resident));
+    }
+}
+
+/// Adds our member to what caches below said in `Cache-Status`.
+pub(super) fn append(fields: &mut HeaderMap, member: Member) {
+    let below = cache_status::joined(fields);
+    fields.insert(CACHE_STATUS, member.after(below.as_ref()));
+}
+
+/// Takes out what a hit says in `Cache-Status`: an engine above says it.
+fn untold(fields: &mut HeaderMap, head: &Head) {
+    match &head.below {
+        Some(below) => fields.insert(CACHE_STATUS, below.clone()),
+        None => fields.remove(CACHE_STATUS),
+    };
+}
+
+/// Whole seconds as a field value: no allocation within the first hour.
+fn seconds(age: Duration) -> HeaderValue {
+    static FIRST_HOUR: LazyLock<Box<[HeaderValue]>> =
+        LazyLock::new(|| (0..3_600).map(digits).collect());
+    let age = age.as_secs();
+    let prepared = usize::try_from(age).ok().and_then(|age| FIRST_HOUR.get(age));
+    prepared.cloned().unwrap_or_else(|| HeaderValue::from(age))
+}
+
+/// Fewer than 10,000 seconds as a field value over static text, which costs nothing to clone.
+fn digits(number: usize) -> HeaderValue {
+    static TABLE: [u8; 40_000] = {
+        let mut table = [0; 40_000];
+        let mut digit = 0;
+        while digit < table.len() {
+            let divisor = [1_000, 100, 10, 1][digit % 4];
+            table[digit] = b'0' + (digit / 4 / divisor % 10) as u8;
+            digit += 1;
+        }
+        table
+    };
+    let leading = match number {
+        0..10 => 3,
+        10..100 => 2,
+        100..1_000 => 1,
+        _ => 0,
+    };
+    let text = TABLE.get(number * 4 + leading..number * 4 + 4);
+    let text = text.and_then(|digits| std::str::from_utf8(digits).ok());
+    text.map_or_else(|| HeaderValue::from(number as u64), HeaderValue::from_static)
+}
+
+/// What of an answer a caller gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Portion {
+    Whole,
+    Part(Cut),
+    NotModified,
+    Unsatisfiable,
+}
+
+impl Portion {
+    fn of_flight<R>(
+        self,
+        ask: &Ask,
+        head: &Head,
+        reader: Reader<Arc<Head>>,
+        rest: Rest<R>,
+    ) -> Body<R> {
+        match self {
+            _ if ask.kind == Kind::Head => Body::empty(),
+            Self::Whole => Body::on_its_way(reader, None, head.length, rest),
+            Self::Part(cut) => Body::on_its_way(reader, Some(cut), None, rest),
+            Self::NotModified | Self::Unsatisfiable => Body::empty(),
+        }
+    }
+
+    fn status(self, head: &Head) -> StatusCode {
+        match self {
+            Self::Whole => head.status,
+            Self::Part(_) => StatusCode::PARTIAL_CONTENT,
+            Self::NotModified => StatusCode::NOT_MODIFIED,
+            Self::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+        }
+    }
+}
+
+/// Cuts an answer to what the request asks of it (RFC 9110 §13, §14), and its fields with it.
+pub(super) fn cut(
+    head: &Head,
+    fields: &mut HeaderMap,
+    ask: &Ask,
+    request: &HeaderMap,
+    length: Option<u64>,
+) -> Portion {
+    if head.status != StatusCode::OK || !(ask.conditional || ask.range) {
+        return Portion::Whole;
+    }
+    if ask.conditional && validation::not_modified(request, &head.fields) {
+        *fields = validation::not_modified_fields(fields);
+        return Portion::NotModified;
+    }
+    // A range of what has no length yet is the whole, and so is a range of a HEAD (§14.2).
+    let Some(length) = length.filter(|_| ask.range && ask.kind == Kind::Get) else {
+        return Portion::Whole;
+    };
+    match range::select(request, &head.fields, length) {
+        Selected::Whole => Portion::Whole,
+        Selected::Part(part) => {
+            let take = part.end() - part.start() + 1;
+            fields.insert(CONTENT_RANGE, range::content_range(&part, length));
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
+            Portion::Part(Cut { skip: *part.start(), take })
+        }
+        Selected::Unsatisfiable => {
+            fields.insert(CONTENT_RANGE, range::unsatisfied_range(length));
+            fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            Portion::Unsatisfiable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_written_in_full() {
+        for age in [0, 7, 10, 99, 100, 999, 1_000, 3_599, 3_600, 10_000, u64::MAX] {
+            assert_eq!(seconds(Duration::from_secs(age)), age.to_string());
+        }
+        assert_eq!(seconds(Duration::from_millis(1_999)), "1");
+    }
+}

@@ -1,0 +1,175 @@
+//! One body on its way into the recording and the store.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+use http_body::{Body as HttpBody, Frame};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use super::{body::HandedOver, engine::Engine, verdict::Lasting};
+use crate::{
+    coalesce::{flights::Lead, recording::End, share::Kind},
+    error::{BoxError, FetchError, SharedError},
+    observe::{Aside, Event},
+    store::{Entry, Head, Key},
+};
+
+/// Those who read along are woken after so much, unless the origin pauses before.
+const BATCH: usize = 64 * 1024;
+
+/// An answer whose head is there, on its way into the recording and the store.
+pub(super) struct Filling<K, R> {
+    pub(super) engine: Arc<Engine<K>>,
+    pub(super) lead: Lead<Key, Arc<Head>>,
+    pub(super) head: Arc<Head>,
+    pub(super) primary: Key,
+    pub(super) store: bool,
+    pub(super) hand_over: oneshot::Sender<HandedOver<R>>,
+    pub(super) deadline: Instant,
+}
+
+/// How a body stopped being recorded.
+enum Stopped {
+    /// `true`: and it says so itself.
+    Complete(Option<HeaderMap>, bool),
+    Failed(BoxError),
+    /// It does not fit; the frame that did not is not recorded.
+    Outgrown {
+        frame: Bytes,
+        /// What it does not fit into is the bound on one body, not the budget of all.
+        too_large: bool,
+    },
+    /// Not all of it came in time.
+    Late,
+}
+
+impl<K, R> Filling<K, R>
+where
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    pub(super) async fn run(mut self, body: R, kind: Kind) {
+        let mut body = Box::pin(body);
+        let mut deadline = Some(self.deadline);
+        let stopped = loop {
+            match self.record(body.as_mut(), kind, deadline).await {
+                Stopped::Late if self.lead.recording().is_followed() => {
+                    // Others read along, and cannot be handed the rest: it is recorded for them to
+                    // its end, which is not far, and newcomers begin anew.
+                    self.lead.detach();
+                    self.store = false;
+                    deadline = None;
+                }
+                stopped => break stopped,
+            }
+        };
+        let engine = self.engine;
+        let listener = &engine.cache.listener;
+        match stopped {
+            Stopped::Complete(trailers, whole) => {
+                self.store &= whole;
+                if !self.store {
+                    // Nobody who comes from now on may have it.
+                    self.lead.detach();
+                }
+                let body = self.lead.complete(trailers.clone());
+                if self.store && self.lead.may_store() {
+                    let trailers = trailers.map(Arc::new);
+                    let bytes = body.len();
+                    engine.put(&self.primary, Entry { head: self.head, body, trailers }).await;
+                    listener.tell(&Event::Stored { bytes });
+                }
+                self.lead.leave();
+            }
+            Stopped::Failed(error) => {
+                listener.tell(&Event::OriginFailed(&*error));
+                self.lead.end(End::Failed(SharedError::new(error)));
+            }
+            Stopped::Outgrown { frame, too_large } => {
+                engine.outgrown();
+                if too_large {
+                    engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
+                }
+                let first = Some(frame);
+                let _ = self.hand_over.send(HandedOver { first, body });
+                self.lead.end(End::HandedOver);
+            }
+            Stopped::Late => {
+                listener.tell(&Event::HandedOver);
+                engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
+                let _ = self.hand_over.send(HandedOver { first: None, body });
+                self.lead.end(End::HandedOver);
+            }
+        }
+    }
+
+    /// Records frames until it has to stop.
+    async fn record(
+        &self,
+        mut body: Pin<&mut R>,
+        kind: Kind,
+        deadline: Option<Instant>,
+    ) -> Stopped {
+        let recording = self.lead.recording();
+        let max_body = self.engine.cache.limits.max_body;
+        let mut trailers = None;
+        let mut unpublished = 0;
+        loop {
+            let frame = poll_fn(|cx| {
+                let polled = body.as_mut().poll_frame(cx);
+                if polled.is_pending() && std::mem::take(&mut unpublished) > 0 {
+                    recording.publish();
+                }
+                polled
+            });
+            let frame = match deadline {
+                Some(deadline) => match timeout_at(deadline, frame).await {
+                    Ok(frame) => frame,
+                    Err(_) => return Stopped::Late,
+                },
+                None => frame.await,
+            };
+            let frame: Frame<Bytes> = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Stopped::Failed(error.into()),
+                None => break,
+            };
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => {
+                    let length = recording.length() + data.len();
+                    if self.head.length.is_some_and(|declared| length as u64 > declared) {
+                        return Stopped::Failed(FetchError::Length.into());
+                    }
+                    let too_large = length > max_body;
+                    if too_large || !recording.push(&data, Instant::now()) {
+                        return Stopped::Outgrown { frame: data, too_large };
+                    }
+                    unpublished += data.len();
+                    if unpublished >= BATCH {
+                        unpublished = 0;
+                        recording.publish();
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(more) = frame.into_trailers() {
+                        trailers.get_or_insert_with(HeaderMap::new).extend(more);
+                    }
+                }
+            }
+        }
+        let declared = self.head.length.filter(|_| kind == Kind::Get);
+        let reset = self.head.version > Version::HTTP_11 && !body.is_end_stream();
+        if declared.is_none() && reset && !self.engine.store_unframed {
+            // HTTP/2 can end a stream without an error and without its end (RFC 9113 §8.1).
+            return Stopped::Complete(trailers, false);
+        }
+        if declared.is_some_and(|declared| declared != recording.length() as u64) {
+            return Stopped::Failed(FetchError::Length.into());
+        }
+        Stopped::Complete(trailers, true)
+    }
+}

@@ -1,0 +1,181 @@
+//! What the engine asks of its store: what is near, what is far, what is to be kept.
+//!
+//! A store that fails or takes too long is a miss, told of and never a caller's error.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::time::{Instant, timeout};
+
+use super::engine::Engine;
+use crate::{
+    coalesce::share::{Ask, Place},
+    error::BoxError,
+    observe::{Event, Operation},
+    rfc9111::{freshness::Reuse, vary::Names},
+    store::{Entry, Key, KeyWriter, Record, Variants},
+};
+
+/// What a look at what is near found.
+pub(crate) enum Found {
+    Entry(Entry),
+    /// The key is known, and has no such variant.
+    OtherVariants,
+    Nothing,
+}
+
+impl<K> Engine<K> {
+    /// Looks at what is near; leaves in `key` the variant that it looked for.
+    pub(crate) fn look(&self, key: &mut KeyWriter, request: &HeaderMap) -> Found {
+        let found = match self.cache.store.peek(key.as_bytes()) {
+            None => return Found::Nothing,
+            Some(Record::Entry(entry)) => Some(entry),
+            Some(Record::Variants(variants)) => self.look_among(&variants, key, request),
+        };
+        match found {
+            None => Found::OtherVariants,
+            Some(entry) if entry.key().as_bytes() == key.as_bytes() => Found::Entry(entry),
+            Some(_) => {
+                self.cache.listener.tell(&Event::ForeignEntry);
+                Found::Nothing
+            }
+        }
+    }
+
+    /// RFC 9111 §4.1: of several variants that match, the newest.
+    fn look_among(
+        &self,
+        variants: &Variants,
+        key: &mut KeyWriter,
+        request: &HeaderMap,
+    ) -> Option<Entry> {
+        let primary = key.len();
+        let mut newest: Option<(usize, Entry)> = None;
+        for (index, names) in variants.sets().iter().enumerate() {
+            key.truncate(primary);
+            names.write_variant(request, &mut |bytes| key.raw(bytes));
+            if !key.is_too_long()
+                && let Some(Record::Entry(entry)) = self.cache.store.peek(key.as_bytes())
+                && newest.as_ref().is_none_or(|(_, newest)| newest.head.born < entry.head.born)
+            {
+                newest = Some((index, entry));
+            }
+        }
+        // Where none matches, the names that were used last tell the variant of the flight.
+        let index = newest.as_ref().map_or(0, |(index, _)| *index);
+        key.truncate(primary);
+        if let Some(names) = variants.sets().get(index) {
+            names.write_variant(request, &mut |bytes| key.raw(bytes));
+        }
+        newest.map(|(_, entry)| entry)
+    }
+
+    pub(super) fn reuse(&self, entry: &Entry, ask: &Ask, now: Instant) -> Reuse {
+        let Some(lifetime) = entry.head.lifetime() else { return Reuse::Validate };
+        if ask.refresh {
+            return Reuse::Validate;
+        }
+        let mut wants = ask.wants;
+        if self.place == Place::Cache && wants.directives.only_if_cached {
+            // It cannot be validated; what it forbids it forbids all the same.
+            wants.directives.only_if_cached = false;
+        }
+        self.policy.reuse(lifetime, entry.resident(now), &wants)
+    }
+
+    /// Looks once more, near and then far: another flight may have come between.
+    pub(super) async fn look_again(&self, primary: &Key, asked: &HeaderMap) -> Found {
+        if self.place == Place::Coalesce {
+            return Found::Nothing;
+        }
+        let mut key = KeyWriter::new();
+        key.raw(primary.as_bytes());
+        let near = self.look(&mut key, asked);
+        if !self.cache.store.is_remote() || matches!(near, Found::Entry(_)) {
+            return near;
+        }
+        match self.get(primary).await {
+            Some(Record::Entry(entry)) if entry.key() == primary => Found::Entry(entry),
+            Some(Record::Variants(variants)) => {
+                let mut newest: Option<Entry> = None;
+                for names in variants.sets() {
+                    key.truncate(primary.as_bytes().len());
+                    names.write_variant(asked, &mut |bytes| key.raw(bytes));
+                    let Some(variant) = key.key() else { continue };
+                    if let Some(Record::Entry(entry)) = self.get(&variant).await
+                        && *entry.key() == variant
+                        && newest.as_ref().is_none_or(|known| known.head.born < entry.head.born)
+                    {
+                        newest = Some(entry);
+                    }
+                }
+                newest.map_or(Found::OtherVariants, Found::Entry)
+            }
+            Some(Record::Entry(_)) => {
+                self.cache.listener.tell(&Event::ForeignEntry);
+                Found::Nothing
+            }
+            None => Found::Nothing,
+        }
+    }
+
+    /// A store that fails or takes too long is a miss.
+    pub(super) async fn get(&self, key: &Key) -> Option<Record> {
+        let found = timeout(self.cache.limits.get_deadline, self.cache.store.get(key)).await;
+        self.checked(Operation::Get, found.unwrap_or_else(|late| Err(late.into()))).flatten()
+    }
+
+    /// Stores `entry`, under its own key and in the list of variants of `primary`.
+    pub(super) async fn put(&self, primary: &Key, entry: Entry) {
+        let limits = &self.cache.limits;
+        let key = entry.key().clone();
+        let listed = match &entry.head.names {
+            None => None,
+            Some(names) => {
+                let before = match self.cache.store.peek(primary.as_bytes()) {
+                    Some(Record::Variants(variants)) => Some(variants),
+                    _ => None,
+                };
+                let variants = Variants::and(before.as_ref(), names);
+                let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &variants));
+                let oldest = variants.stored(&key, limits.variants);
+                Some((is_new.then_some(variants), oldest))
+            }
+        };
+        self.write(key, Record::Entry(entry)).await;
+        let Some((variants, oldest)) = listed else { return };
+        if let Some(variants) = variants {
+            self.write(primary.clone(), Record::Variants(variants)).await;
+        }
+        if let Some(oldest) = oldest {
+            self.remove(&oldest).await;
+        }
+    }
+
+    pub(super) async fn remove(&self, key: &Key) {
+        let removed = timeout(self.cache.limits.put_deadline, self.cache.store.remove(key)).await;
+        self.checked(Operation::Remove, removed.unwrap_or_else(|late| Err(late.into())));
+    }
+
+    pub(super) async fn write(&self, key: Key, record: Record) {
+        let written =
+            timeout(self.cache.limits.put_deadline, self.cache.store.put(key, record)).await;
+        self.checked(Operation::Put, written.unwrap_or_else(|late| Err(late.into())));
+    }
+
+    fn checked<T>(&self, operation: Operation, result: Result<T, BoxError>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                self.cache.listener.tell(&Event::StoreFailed { operation, error: &**error });
+            })
+            .ok()
+    }
+}
+
+/// The key of the variant that `asked` selects; `None` where it is too long.
+pub(super) fn variant_key(primary: &Key, names: &Names, asked: &HeaderMap) -> Option<Key> {
+    let mut key = KeyWriter::new();
+    key.raw(primary.as_bytes());
+    names.write_variant(asked, &mut |bytes| key.raw(bytes));
+    key.key()
+}

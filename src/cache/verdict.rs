@@ -1,0 +1,276 @@
+//! What becomes of an answer once its head is there: kept, shared, or its caller's alone; and what is
+//! remembered of its key.
+
+use std::{sync::Arc, time::SystemTime};
+
+use http::{
+    HeaderMap, HeaderValue, Version,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING},
+    response::Parts,
+};
+use http_body::Body as HttpBody;
+use tokio::time::Instant;
+
+use super::{
+    engine::{Call, Engine, PERSONAL, in_class},
+    storage::variant_key,
+};
+use crate::{
+    coalesce::{
+        flights::Lead,
+        share::{self, Kind, Place, Unkept},
+    },
+    observe::{Aside, Event},
+    policy::Answered,
+    rfc9111::{
+        Exchange,
+        cache_control::ResponseDirectives,
+        cache_status::CACHE_STATUS,
+        date,
+        freshness::Demand,
+        stored_fields,
+        storing::{Keep, Refusal},
+        validation,
+        vary::{Names, Vary},
+    },
+    store::{Entry, Head, Key, Sharing},
+};
+
+/// More than this of a head is not kept.
+const MOST_FIELDS: usize = 64;
+
+const MOST_FIELD_BYTES: usize = 32 * 1024;
+
+/// What is remembered of a key, and for whom.
+#[derive(Clone, Copy)]
+pub(super) enum Lasting {
+    Everyone(Aside),
+    /// Those who ask with something of their own.
+    Personal,
+}
+
+/// What is known of an answer that is recorded.
+pub(super) struct Kept {
+    pub(super) sharing: Sharing,
+    /// Whether it is stored, too.
+    pub(super) store: bool,
+    pub(super) key: Key,
+    pub(super) names: Option<Names>,
+    pub(super) length: Option<u64>,
+}
+
+impl Kept {
+    /// Takes what the body needs of the fill budget at once, where its length is known: those who
+    /// read along with it cannot be sent away later.
+    pub(super) fn fits(&self, lead: &Lead<Key, Arc<Head>>, kind: Kind) -> bool {
+        let length = self.length.filter(|_| kind == Kind::Get);
+        length.is_none_or(|length| lead.recording().reserve(length as usize))
+    }
+}
+
+/// What is decided on when the head of an answer is there.
+pub(super) struct Taking<'a> {
+    pub(super) answered: Answered<'a>,
+    pub(super) version: Version,
+    pub(super) length: Option<u64>,
+    pub(super) primary: &'a Key,
+    pub(super) credentials: bool,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Verdict {
+    /// It is recorded.
+    Keep(Kept),
+    /// It is its caller's alone, or nobody's; what of the key is remembered.
+    Not(Unkept, Option<Lasting>),
+}
+
+impl<K> Engine<K> {
+    /// Whether an answer is kept, shared, or its caller's alone.
+    pub(super) fn verdict(&self, taking: &Taking<'_>) -> Verdict {
+        let Answered { request, status, response, .. } = taking.answered;
+        let Taking { length, version, .. } = *taking;
+        let (names, key) = match Vary::from_fields(response) {
+            Vary::Names(names) => {
+                let key = variant_key(taking.primary, &names, request);
+                (Some(names), key)
+            }
+            Vary::None | Vary::Any => (None, Some(taking.primary.clone())),
+        };
+        let (keep, key) = match (self.policy.keep(&taking.answered), key) {
+            (Keep::For(lifetime), Some(key)) if !is_too_large(response) => {
+                (Keep::For(lifetime), key)
+            }
+            (Keep::For(_), _) => (Keep::No(Refusal::HeadTooLarge), taking.primary.clone()),
+            (keep, key) => (keep, key.unwrap_or_else(|| taking.primary.clone())),
+        };
+        let outgrown = taking.kind == Kind::Get
+            && length.is_some_and(|length| length > self.cache.limits.max_body as u64);
+        let in_flight = Sharing::InFlight { credentials: taking.credentials };
+        match keep {
+            Keep::For(_) if outgrown => {
+                self.outgrown();
+                Verdict::Not(Unkept::Aside, Some(Lasting::Everyone(Aside::Outgrown)))
+            }
+            Keep::For(lifetime) => {
+                let said = lifetime.explicit || lifetime.demand != Demand::None;
+                let sharing = match self.place {
+                    Place::Coalesce if !said => in_flight,
+                    _ => Sharing::Stored(lifetime),
+                };
+                let wanted = self.place == Place::Cache && taking.kind == Kind::Get;
+                let framed = self.store_unframed
+                    || length.is_some()
+                    || !ends_with_connection(version, response);
+                if wanted && !framed {
+                    self.not_stored(Refusal::Unframed);
+                }
+                Verdict::Keep(Kept { sharing, store: wanted && framed, key, names, length })
+            }
+            Keep::No(refusal) => {
+                self.not_stored(refusal);
+                match share::unkept(&refusal, status, self.place) {
+                    Unkept::Shared if !outgrown && !is_endless(response) => {
+                        Verdict::Keep(Kept { sharing: in_flight, store: false, key, names, length })
+                    }
+                    Unkept::Failure => Verdict::Not(Unkept::Failure, None),
+                    Unkept::Shared | Unkept::Aside => {
+                        let lasting = match refusal {
+                            _ if status.is_server_error() => None,
+                            Refusal::RequestNoStore | Refusal::Method => None,
+                            refusal if refusal.by_request() => Some(Lasting::Personal),
+                            _ => Some(Lasting::Everyone(Aside::Uncacheable)),
+                        };
+                        Verdict::Not(Unkept::Aside, lasting)
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn outgrown(&self) {
+        self.cache.listener.tell(&Event::Outgrown);
+    }
+
+    pub(super) fn not_stored(&self, refusal: Refusal) {
+        if self.place == Place::Cache {
+            self.cache.listener.tell(&Event::NotStored(refusal));
+        }
+    }
+
+    pub(super) fn remember(&self, primary: &Key, lasting: Option<Lasting>) {
+        let (key, aside) = match lasting {
+            None => return,
+            Some(Lasting::Everyone(aside)) => (primary.clone(), aside),
+            Some(Lasting::Personal) => (in_class(primary, PERSONAL), Aside::Uncacheable),
+        };
+        self.cache.listener.tell(&Event::Remembered(aside));
+        self.cache.remembered.remember(key.as_bytes(), aside, Instant::now());
+    }
+
+    /// A storable answer ends at once what is remembered.
+    pub(super) fn forget(&self, primary: &Key, personal: bool) {
+        self.cache.remembered.forget(primary.as_bytes());
+        if personal {
+            self.cache.remembered.forget(in_class(primary, PERSONAL).as_bytes());
+        }
+    }
+
+    /// What is kept of a head: its fields in allocations of their own, and what was learned.
+    pub(super) fn head(&self, parts: &mut Parts, kept: Kept, exchange: Exchange) -> Arc<Head> {
+        if self.place == Place::Cache {
+            dated(&mut parts.headers, exchange.received);
+        }
+        let Kept { sharing, key, names, length, .. } = kept;
+        let directives = ResponseDirectives::from_fields(&parts.headers);
+        let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
+        let (fields, below) = Head::fields(stored, self.place == Place::Cache);
+        let (status, version) = (parts.status, parts.version);
+        let born = Instant::now();
+        Arc::new(Head { key, status, version, fields, below, names, sharing, born, length })
+    }
+
+    /// The stored answer with what a 304 says of it (RFC 9111 §4.3.4), and whether it is kept.
+    pub(super) fn freshened(
+        &self,
+        stored: &Entry,
+        answered: &Answered<'_>,
+    ) -> Option<(Entry, bool)> {
+        let old = &*stored.head;
+        let directives = ResponseDirectives::from_fields(answered.response);
+        let mut update =
+            stored_fields::stored_head(answered.response, &directives, self.policy.profile());
+        dated(&mut update, answered.exchange.received);
+        let mut fields = validation::freshen(&old.fields, &update, |_| true).ok()?;
+        if !update.contains_key(CACHE_STATUS) {
+            // What a hit says is ours, not the origin's.
+            fields.remove(CACHE_STATUS);
+        }
+        let (sharing, kept) = match self.policy.keep(&Answered { response: &fields, ..*answered }) {
+            Keep::For(lifetime) => (Sharing::Stored(lifetime), true),
+            // It may not be kept any longer, but the caller that validated it gets it.
+            Keep::No(_) => (Sharing::InFlight { credentials: true }, false),
+        };
+        let (fields, below) = Head::fields(fields.iter(), self.place == Place::Cache);
+        let head = Head {
+            key: old.key.clone(),
+            status: old.status,
+            version: old.version,
+            fields,
+            below,
+            names: old.names.clone(),
+            sharing,
+            born: Instant::now(),
+            length: old.length,
+        };
+        Some((Entry { head: Arc::new(head), ..stored.clone() }, kept))
+    }
+
+    /// What is remembered of the key, or of those who ask for it with something of their own.
+    pub(super) fn remembered<B>(&self, call: &Call<B>, now: Instant) -> Option<Aside> {
+        let remembered = &self.cache.remembered;
+        let personal = || remembered.look(in_class(&call.primary, PERSONAL).as_bytes(), now);
+        remembered
+            .look(call.primary.as_bytes(), now)
+            .or_else(|| if call.ask.personal { personal() } else { None })
+    }
+}
+
+/// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.
+pub(super) fn dated(fields: &mut HeaderMap, received: SystemTime) {
+    if !fields.contains_key(DATE)
+        && let Ok(now) = HeaderValue::from_bytes(&date::format(received))
+    {
+        fields.insert(DATE, now);
+    }
+}
+
+/// An event stream is each listener's own: who joins late has missed its beginning.
+fn is_endless(fields: &HeaderMap) -> bool {
+    let kind = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let stream = b"text/event-stream";
+    kind.get(..stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(stream))
+}
+
+fn is_too_large(fields: &HeaderMap) -> bool {
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    fields.len() > MOST_FIELDS || bytes > MOST_FIELD_BYTES
+}
+
+/// The length of the body, as the head declares it or the body knows it.
+pub(super) fn length<R: HttpBody>(fields: &HeaderMap, body: &R) -> Option<u64> {
+    let declared = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    declared.or_else(|| body.size_hint().exact())
+}
+
+/// Whether only the end of the connection says where the body ends (RFC 9112 §6.3).
+fn ends_with_connection(version: Version, fields: &HeaderMap) -> bool {
+    let chunked = || {
+        let last = fields.get_all(TRANSFER_ENCODING).iter().next_back()?;
+        let coding = last.as_bytes().rsplit(|&byte| byte == b',').next()?;
+        Some(coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    };
+    version <= Version::HTTP_11
+        && !fields.contains_key(CONTENT_LENGTH)
+        && !chunked().unwrap_or(false)
+}
