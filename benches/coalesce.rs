@@ -1,4 +1,5 @@
 //! What coalescing costs: a lone call, a herd on one key, and as many keys as calls.
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::{convert::Infallible, future::ready, hint::black_box, time::Duration};
 

@@ -2,6 +2,7 @@
 //! floor: a key, a look-up in the same concurrent map, a clone of head and body, and nothing of HTTP.
 //!
 //! Read ratios between rows of one run. Each row makes its request, so `request` is in all of them.
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::{
     convert::Infallible,

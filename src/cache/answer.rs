@@ -41,11 +41,11 @@ impl<K> Engine<K> {
         tells: Tells,
     ) -> Response<Body<R>> {
         self.cache.listener.tell(&Event::Hit);
-        self.from_storage(entry, ask, request, now, tells)
+        self.stored_answer(entry, ask, request, now, tells)
     }
 
     /// Answers from an entry: the whole of it, a part of it, or that the caller has it already.
-    pub(super) fn from_storage<R>(
+    pub(super) fn stored_answer<R>(
         &self,
         entry: Entry,
         ask: &Ask,
@@ -86,7 +86,7 @@ impl<K> Engine<K> {
     }
 
     /// Answers from a flight that it has joined.
-    pub(super) fn from_flight<B, R>(
+    pub(super) fn followed_answer<B, R>(
         &self,
         head: &Head,
         reader: Reader<Arc<Head>>,
@@ -124,7 +124,7 @@ impl<K> Engine<K> {
     }
 
     /// Answers the caller that began the flight, with the head as the origin sent it.
-    pub(super) fn from_own_flight<R>(
+    pub(super) fn led_answer<R>(
         mut parts: Parts,
         head: &Head,
         ask: &Ask,

@@ -206,7 +206,7 @@ impl<K> Engine<K> {
                     let policy = &*self.policy;
                     match share::offered(&head, resident, &call.ask, policy, same, keyed) {
                         Offered::Taken => {
-                            return Ok(self.from_flight(&head, reader, &call, now));
+                            return Ok(self.followed_answer(&head, reader, &call, now));
                         }
                         Offered::Failure => {
                             let failure = FetchError::Status(head.status);
@@ -276,7 +276,7 @@ impl<K> Engine<K> {
             Ok(Led::Untouched(response)) => Ok(response.map(Body::origin)),
             Ok(Led::Stored(entry, member)) => {
                 let head = Arc::clone(&entry.head);
-                let mut response = self.from_storage(entry, &ask, &asked, now, tells);
+                let mut response = self.stored_answer(entry, &ask, &asked, now, tells);
                 if tells.client
                     && let Some(member) = member
                 {
@@ -286,7 +286,7 @@ impl<K> Engine<K> {
                 Ok(response)
             }
             Ok(Led::Recorded { parts, head, rest }) => {
-                Ok(Self::from_own_flight(parts, &head, &ask, &asked, reader, rest))
+                Ok(Self::led_answer(parts, &head, &ask, &asked, reader, rest))
             }
             Err(_) => match poll_fn(|cx| reader.poll_head(cx)).await {
                 Answer::Failed(error) => Err(error.into()),

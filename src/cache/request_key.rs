@@ -174,7 +174,7 @@ fn authority<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Result<&'a [u8], NoKey>
         (None, None) => return Err(NoKey),
     };
     // User information is not part of an authority that anyone is asked at (RFC 9110 §4.2.4).
-    if authority.is_empty() || authority.iter().any(|&byte| byte == b'@') {
+    if authority.is_empty() || authority.contains(&b'@') {
         return Err(NoKey);
     }
     Ok(authority)

@@ -105,8 +105,10 @@ pub struct ResponseFuture<B>(pub(super) Answering<B>);
 /// A hit is there when `call` returns; all else is boxed once.
 pub(super) enum Answering<B> {
     Ready(Option<Result<Response<Body<B>>, BoxError>>),
-    Fetching(Pin<Box<dyn Future<Output = Result<Response<Body<B>>, BoxError>> + Send>>),
+    Fetching(Fetching<B>),
 }
+
+type Fetching<B> = Pin<Box<dyn Future<Output = Result<Response<Body<B>>, BoxError>> + Send>>;
 
 // Nothing in it is pinned in place: the box is, wherever it lies.
 impl<B> Unpin for ResponseFuture<B> {}

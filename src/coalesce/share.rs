@@ -275,7 +275,8 @@ mod tests {
         let fresh = (L::Yes, F::Later, S::Validated);
         let alone = (L::Alone, F::No, S::No);
         // In a cache, and with nothing to look in, where that differs in more than storage.
-        let rows: [(Method, Fields, (L, F, S), Option<L>); 25] = [
+        type Row = (Method, Fields, (L, F, S), Option<L>);
+        let rows: [Row; 25] = [
             (M::GET, &[], plain, None),
             (M::GET, &[("content-length", "0")], plain, None),
             (M::HEAD, &[], (L::Yes, F::ToHead, S::Yes), None),
