@@ -64,11 +64,11 @@ fn holds_only_with(guard: &'static str, model: fn()) {
         return;
     }
     let test = std::thread::current().name().expect("a test has a name").to_owned();
-    let mutant = Command::new(std::env::current_exe().unwrap())
+    let mutant = Command::new(std::env::current_exe().expect("a test runs from a file"))
         .args([&*test, "--exact"])
         .env("SEAWALL_MUTANT", guard)
         .output()
-        .unwrap();
+        .expect("it can be started once more");
     let said = String::from_utf8_lossy(&mutant.stdout);
     assert!(said.contains("running 1 test"), "{said}");
     assert!(!mutant.status.success(), "the model does not notice: {guard}");
@@ -228,7 +228,7 @@ fn one_call() {
     let (other, both) = (Arc::clone(&table), Arc::clone(&shared));
     let second = thread::spawn(move || caller(&other, &both.0, &both.1, now));
     assert_eq!(caller(&table, &shared.0, &shared.1, now), 1);
-    assert_eq!(second.join().unwrap(), 1);
+    assert_eq!(second.join().expect("no panic"), 1);
     assert_eq!(shared.1.load(Ordering::SeqCst), 1);
     assert_eq!(table.len(), 0);
 }
