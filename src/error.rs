@@ -112,6 +112,23 @@ pub struct Rejected {
 }
 
 /// Why a call was refused.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, Reason, Rejected, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+/// # });
+/// let service = CacheLayer::new(Memory::default()).layer(origin);
+/// let request = Request::get("http://example.com/").header("cache-control", "only-if-cached");
+/// let error = service.oneshot(request.body(Empty::<Bytes>::new())?).await.unwrap_err();
+/// assert_eq!(Rejected::find(&*error).map(Rejected::reason), Some(Reason::OnlyIfCached));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {

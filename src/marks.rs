@@ -12,6 +12,25 @@
 //! reads it, that is where the request carries a mark: a plain hit pays nothing for it.
 
 /// Which flight tables are fetching this request, outermost first.
+///
+/// An engine sets it on what it sends to its inner service, which can tell by it that one is above:
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{BodyExt, Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, marks::Flight, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// let origin = service_fn(|request: Request<Empty<Bytes>>| async move {
+///     let by_an_engine = request.extensions().get::<Flight>().is_some();
+///     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from(by_an_engine.to_string())))
+/// });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// let response = CacheLayer::new(Memory::default()).layer(origin).oneshot(request).await?;
+/// assert_eq!(response.into_body().collect().await?.to_bytes(), "true");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Flight {
     tables: Vec<u64>,
@@ -50,7 +69,24 @@ impl Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh;
 
-/// Where an answer came from.
+/// Where an answer came from. It is there only where the request carries a mark.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, marks::{Refresh, Served}, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+/// # });
+/// # let service = CacheLayer::new(Memory::default()).layer(origin);
+/// let request = Request::get("http://example.com/").extension(Refresh);
+/// let response = service.oneshot(request.body(Empty::<Bytes>::new())?).await?;
+/// assert_eq!(response.extensions().get(), Some(&Served::Origin));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Served {

@@ -11,7 +11,24 @@ use crate::rfc9111::{
     storing::{self, Keep, Refusal},
 };
 
-/// An answer of the origin, and what was asked.
+/// An answer of the origin, and what was asked: all that a [`Policy`] decides by.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
+/// use seawall::{Policy, Profile, policy::Answered, rfc9111::{Exchange, Keep, Refusal}};
+/// use std::time::SystemTime;
+///
+/// let response = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]);
+/// let now = SystemTime::now();
+/// let answered = Answered {
+///     method: &Method::GET,
+///     request: &HeaderMap::new(),
+///     status: StatusCode::OK,
+///     response: &response,
+///     exchange: Exchange { sent: now, received: now },
+/// };
+/// assert_eq!(Profile::safe().keep(&answered), Keep::No(Refusal::NoStore));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
     /// The method of the request.
@@ -29,7 +46,42 @@ pub struct Answered<'a> {
 /// Decides what is kept and when it is reused. It is asked, and never asks: no clock, no I/O.
 ///
 /// [`Profile`] is the policy by RFC 9111, in its two profiles; [`FixedTtl`] adds a lifetime where the
-/// origin names none.
+/// origin names none. One of your own best asks a profile, and forbids or adds to what it says:
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// use seawall::{Policy, Profile, policy::Answered, rfc9111::{Keep, Refusal}};
+///
+/// struct NoPreviews(Profile);
+///
+/// impl Policy for NoPreviews {
+///     fn keep(&self, answered: &Answered<'_>) -> Keep {
+///         if answered.response.contains_key("x-preview") {
+///             return Keep::No(Refusal::Private);
+///         }
+///         self.0.keep(answered)
+///     }
+///
+///     fn profile(&self) -> &Profile {
+///         &self.0
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     let answer = Response::builder().header("cache-control", "max-age=60");
+/// #     answer.header("x-preview", "1").body(Full::<Bytes>::from("soon"))
+/// # });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+///
+/// let layer = CacheLayer::new(Memory::default()).policy(NoPreviews(Profile::reverse_proxy()));
+/// let response = layer.layer(origin).oneshot(request).await?;
+/// assert_eq!(response.headers()["cache-status"], "seawall; fwd=uri-miss; fwd-status=200");
+/// # Ok(()) }
+/// ```
 pub trait Policy: Send + Sync + 'static {
     /// Whether an answer is kept, and what later decisions need of it.
     fn keep(&self, answered: &Answered<'_>) -> Keep;

@@ -9,8 +9,9 @@
 //! | a body over its limit (`LengthLimitError`) | 413 | 8 |
 //! | anything else | 502 | 14 |
 //!
-//! Every 503 has a `Retry-After`, of one second where nothing better is known. A gRPC request is one whose `Content-Type` begins with `application/grpc`; it is answered with 200
-//! and trailers alone. What an error says stays inside: a client sees the status and its name.
+//! Every 503 has a `Retry-After`, of one second where nothing better is known. A gRPC request is one
+//! whose `Content-Type` begins with `application/grpc`; it is answered with 200 and trailers alone.
+//! What an error says stays inside: a client sees the status and its name.
 
 use std::{
     convert::Infallible,
@@ -92,7 +93,24 @@ impl<S> Layer<S> for RespondLayer {
     }
 }
 
-/// The service of [`RespondLayer`].
+/// The service of [`RespondLayer`]. What the inner service fails with while it is polled for readiness
+/// is answered by the next call.
+///
+/// ```
+/// # use http::{Request, Response, StatusCode};
+/// # use seawall::{BoxError, FetchError, RespondLayer};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// use seawall::respond::Respond;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let slow = service_fn(|_: Request<()>| async {
+///     Err::<Response<String>, BoxError>(FetchError::Deadline.into())
+/// });
+/// let service: Respond<_> = RespondLayer::new().layer(slow);
+/// let Ok(response) = service.oneshot(Request::new(())).await; // there is no `Err`
+/// assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+/// # }
+/// ```
 pub struct Respond<S> {
     inner: S,
     layer: RespondLayer,
@@ -148,6 +166,24 @@ impl<S: fmt::Debug> fmt::Debug for Respond<S> {
 
 pin_project! {
     /// The response of a [`Respond`].
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use seawall::{BoxError, FetchError, RespondLayer};
+    /// # use tower::{Layer, Service, service_fn};
+    /// use seawall::respond::RespondFuture;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let slow = service_fn(|_: Request<()>| async {
+    /// #     Err::<Response<String>, BoxError>(FetchError::Deadline.into())
+    /// # });
+    /// # let mut service = RespondLayer::new().layer(slow);
+    /// let request = Request::post("/").header("content-type", "application/grpc").body(())?;
+    /// let response: RespondFuture<_> = service.call(request);
+    /// let Ok(response) = response.await;
+    /// assert_eq!(response.headers()["grpc-status"], "4"); // deadline exceeded
+    /// # Ok(()) }
+    /// ```
     #[derive(Debug)]
     pub struct RespondFuture<F> {
         #[pin]
@@ -270,6 +306,23 @@ fn trailers_only<R>(status: StatusCode, wait: Option<Duration>) -> Response<Resp
 
 pin_project! {
     /// The inner service's body, or the few words of an error.
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use http_body_util::BodyExt;
+    /// # use seawall::{BoxError, RespondLayer};
+    /// # use tower::{Layer, ServiceExt, service_fn};
+    /// use seawall::respond::RespondBody;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let broken = service_fn(|_: Request<()>| async {
+    /// #     Err::<Response<String>, BoxError>("10.0.0.7 refused the connection".into())
+    /// # });
+    /// let Ok(response) = RespondLayer::new().layer(broken).oneshot(Request::new(())).await;
+    /// let body: RespondBody<String> = response.into_body();
+    /// assert_eq!(body.collect().await?.to_bytes(), "502 Bad Gateway\n"); // and not why
+    /// # Ok(()) }
+    /// ```
     #[derive(Debug)]
     pub struct RespondBody<B> {
         #[pin]

@@ -28,7 +28,7 @@ use crate::{
         range::{self, Selected},
         validation,
     },
-    store::{Entry, Head, Sharing},
+    store::{Entry, Head},
 };
 
 impl<K> Engine<K> {
@@ -62,7 +62,8 @@ impl<K> Engine<K> {
         }
         let cut = cut(head, &mut fields, ask, request, Some(body.len() as u64));
         let head_only = ask.kind == Kind::Head;
-        if head_only && !fields.contains_key(CONTENT_LENGTH) && matches!(cut, Portion::Whole) {
+        let unsaid = !fields.contains_key(CONTENT_LENGTH) && head.status != StatusCode::NO_CONTENT;
+        if head_only && unsaid && matches!(cut, Portion::Whole) {
             // What a GET would be answered with (RFC 9110 §8.6).
             fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         }
@@ -94,12 +95,8 @@ impl<K> Engine<K> {
         now: Instant,
     ) -> Response<Body<R>> {
         let mut fields = head.fields.clone();
-        match head.sharing {
-            _ if self.place == Place::Coalesce => {}
-            Sharing::Stored(_) => set_age(&mut fields, head, now),
-            Sharing::InFlight { .. } => {
-                fields.remove(AGE);
-            }
+        if self.place == Place::Cache {
+            set_age(&mut fields, head, now);
         }
         if call.tells.client {
             let member = match reader.is_from_storage(head.born) {
@@ -153,7 +150,10 @@ impl<K> Engine<K> {
 
 /// RFC 9111 §5.1: how old the answer is by now.
 pub(super) fn set_age(fields: &mut HeaderMap, head: &Head, now: Instant) {
-    let Some(lifetime) = head.lifetime() else { return };
+    let Some(lifetime) = head.lifetime() else {
+        fields.remove(AGE);
+        return;
+    };
     let resident = now.saturating_duration_since(head.born);
     if let Some(age) = fields.get_mut(AGE) {
         *age = seconds(lifetime.current_age(resident));

@@ -26,6 +26,27 @@ pin_project! {
     /// A stored body is one frame, shared, never copied. A body on its way is read along with others
     /// while it is recorded. An answer that is not kept has the origin's own body, untouched.
     ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Empty, Full};
+    /// # use seawall::{BoxError, CacheLayer, store::Memory};
+    /// # use tower::{Layer, ServiceExt, service_fn};
+    /// use http_body::Body as _;
+    /// use seawall::cache::Body;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+    /// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+    /// # });
+    /// # let service = CacheLayer::new(Memory::default()).layer(origin);
+    /// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+    /// let body: Body<Full<Bytes>> = service.oneshot(request).await?.into_body();
+    /// assert_eq!(body.size_hint().exact(), Some(6));
+    /// assert_eq!(body.collect().await?.to_bytes(), "a page");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Those of the origin's body; a reader of a recording gets them as a
     /// [`SharedError`](crate::SharedError).

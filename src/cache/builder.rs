@@ -58,6 +58,20 @@ impl Default for Limits {
 }
 
 /// Sets the bounds of a [`Cache`] before it is made.
+///
+/// Every setter takes what it is given; none can fail.
+///
+/// ```
+/// use seawall::{Cache, observe::Event, store::Memory};
+/// use std::time::Duration;
+///
+/// let cache = Cache::builder(Memory::bytes(256 << 20))
+///     .max_body(4 << 20)
+///     .fetch_deadline(Duration::from_secs(10))
+///     .observer(|event: &Event<'_>| println!("{event:?}"))
+///     .build();
+/// assert_eq!(cache.figures().records, 0);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct CacheBuilder {
@@ -112,7 +126,8 @@ impl CacheBuilder {
     }
 
     /// How long a fetch may take, 30 s unless set: until then the head must be there, or the call
-    /// fails; a body that is still under way is left to its caller and not kept.
+    /// fails; a body that is still under way is left to its caller and not kept. One that others read
+    /// along with is recorded for them to its end, and not kept either.
     pub fn fetch_deadline(mut self, deadline: Duration) -> Self {
         self.limits.fetch_deadline = deadline;
         self
@@ -126,7 +141,9 @@ impl CacheBuilder {
     }
 
     /// How long a key is remembered as uncacheable or outgrown, 120 s unless set: its callers are not
-    /// coalesced meanwhile. A storable answer ends it at once.
+    /// coalesced meanwhile. A storable answer ends it at once. Where the answer was refused for what
+    /// its request had (`Authorization`, `Cookie`, a field that no key holds), it is remembered for
+    /// requests that have one of these, and for no others.
     pub fn remember_for(mut self, time: Duration) -> Self {
         self.limits.remember_for = time;
         self

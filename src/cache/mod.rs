@@ -108,6 +108,30 @@ pub(crate) struct Shared {
 }
 
 /// What a cache holds and does at this moment.
+///
+/// Each number is read by itself, and costs no call a lock: good for a status page, or for a test that
+/// nothing is left behind.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{BodyExt, Empty, Full};
+/// # use seawall::{BoxError, Cache, CacheLayer, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Response::builder().header("cache-control", "max-age=60").body(Full::<Bytes>::from("once"))
+/// # });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// let cache = Cache::new(Memory::default());
+/// let service = CacheLayer::new(cache.clone()).layer(origin);
+/// service.oneshot(request).await?.into_body().collect().await?;
+///
+/// let figures = cache.figures();
+/// assert_eq!(figures.records, 1);
+/// assert_eq!((figures.flights, figures.followers, figures.orphans), (0, 0, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Figures {
@@ -189,7 +213,34 @@ impl fmt::Debug for Cache {
 
 /// Answers GET and HEAD from a [`Cache`] by RFC 9111, and fetches once what it has not.
 ///
-/// Its defaults are those of [`Profile::safe`]. See the [module](self) for the contract.
+/// Its defaults are those of [`Profile::safe`]. See the [module](self) for the contract, and
+/// [`UriKey`] where a router takes a prefix off the URI before the layer sees it.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response, header::ACCEPT_LANGUAGE};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, Cache, CacheLayer, Profile, UriKey, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Response::builder().header("cache-control", "max-age=60").body(Full::<Bytes>::from("once"))
+/// # });
+/// let layer = CacheLayer::new(Cache::new(Memory::default()))
+///     .policy(Profile::reverse_proxy())
+///     .key(UriKey::new().field(ACCEPT_LANGUAGE)); // an answer a language, without `Vary`
+/// let service = layer.layer(origin);
+///
+/// for language in ["en", "de"] {
+///     let request = Request::get("http://example.com/").header(ACCEPT_LANGUAGE, language);
+///     let response = service.clone().oneshot(request.body(Empty::<Bytes>::new())?).await?;
+///     assert_eq!(
+///         response.headers()["cache-status"],
+///         "seawall; fwd=uri-miss; fwd-status=200; stored",
+///     );
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CacheLayer<K = UriKey> {
     engine: Engine<K>,
@@ -215,11 +266,12 @@ impl<K> CacheLayer<K> {
         CacheLayer { engine: self.engine.keyed(key) }
     }
 
-    /// Whether an HTTP/1 answer is kept that has neither `Content-Length` nor `Transfer-Encoding`
-    /// nor a body of known size; `false` unless set.
+    /// Whether an answer is kept whose body is of unknown length and ends without proof that it is
+    /// whole; `false` unless set.
     ///
-    /// From the network such a body ends with its connection, and a cut connection looks like its
-    /// end. Set it where the inner service is in this process, and its bodies end when they end.
+    /// From the network such a body ends with its connection (HTTP/1, not `chunked`) or with a reset
+    /// of its stream (HTTP/2), and one that was cut looks like one that ended. Set it where the inner
+    /// service is in this process, and its bodies end when they end.
     #[must_use]
     pub fn store_unframed(mut self, store: bool) -> Self {
         self.engine.store_unframed = store;

@@ -12,6 +12,29 @@ use http_body::Body;
 use crate::store::KeyWriter;
 
 /// The request has no key: it passes to the inner service, and nothing of it is kept or shared.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, NoKey, store::{KeyWriter, Memory}};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Response::builder().header("cache-control", "max-age=60").body(Full::<Bytes>::from("once"))
+/// # });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// let by_tenant = |request: &Request<Empty<Bytes>>, key: &mut KeyWriter| {
+///     let tenant = request.headers().get("x-tenant").ok_or(NoKey)?;
+///     key.part(tenant.as_bytes());
+///     key.part(request.uri().path().as_bytes());
+///     Ok::<_, NoKey>(())
+/// };
+/// let service = CacheLayer::new(Memory::default()).key(by_tenant).layer(origin);
+/// let response = service.oneshot(request).await?; // it names no tenant
+/// assert_eq!(response.headers()["cache-status"], "seawall; fwd=bypass; fwd-status=200");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoKey;
 

@@ -21,6 +21,30 @@ use super::{
 use crate::error::BoxError;
 
 /// All that the engine asks of the inner service.
+///
+/// It is no trait to implement: every cloneable service from `Request<B>` to a response with a body of
+/// [`Bytes`] is one. Name it in what is generic over the inner service.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// use seawall::cache::{CacheService, Origin};
+///
+/// fn cached<S: Origin<Empty<Bytes>>>(origin: S) -> CacheService<S> {
+///     CacheLayer::new(Memory::default()).layer(origin)
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+///
+/// let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+///     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+/// });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// assert_eq!(cached(origin).oneshot(request).await?.status(), 200);
+/// # Ok(()) }
+/// ```
 pub trait Origin<B>: Clone + Send + 'static {
     /// The body of its answers.
     type Body: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
@@ -53,6 +77,22 @@ where
 ///
 /// It is always ready: a hit owes the inner service nothing. A call that does need it polls a clone
 /// until that is ready, and calls that clone.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, cache::CacheService, store::Memory};
+/// # use tower::{Layer, ServiceExt, limit::ConcurrencyLimit, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+/// # });
+/// let busy = ConcurrencyLimit::new(origin, 0); // never ready
+/// let mut service: CacheService<_> = CacheLayer::new(Memory::default()).layer(busy);
+/// ServiceExt::<Request<Empty<Bytes>>>::ready(&mut service).await?;
+/// # Ok(()) }
+/// ```
 pub struct CacheService<S, K = UriKey> {
     inner: S,
     engine: Arc<Engine<K>>,
@@ -100,6 +140,27 @@ impl<S: fmt::Debug, K: fmt::Debug> fmt::Debug for CacheService<S, K> {
 }
 
 /// The answer of a [`CacheService`]: there already, or fetched.
+///
+/// Dropping it harms no other caller: the fetch goes on.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, store::Memory};
+/// # use tower::{Layer, Service, service_fn};
+/// use seawall::cache::ResponseFuture;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+/// # });
+/// # let mut service = CacheLayer::new(Memory::default()).layer(origin);
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// let answer: ResponseFuture<Full<Bytes>> = service.call(request);
+/// assert_eq!(answer.await?.status(), 200);
+/// # Ok(()) }
+/// ```
 pub struct ResponseFuture<B>(pub(super) Answering<B>);
 
 /// A hit is there when `call` returns; all else is boxed once.

@@ -11,7 +11,31 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// What was left to do when a cache was drained.
+/// What was left to do when a cache was [drained](crate::Cache::drain).
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, Cache, CacheLayer, cache::Drained, store::Memory};
+/// # use std::{future::pending, time::Duration};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), BoxError> {
+/// # let silent = service_fn(|_: Request<Empty<Bytes>>| {
+/// #     pending::<Result<Response<Full<Bytes>>, BoxError>>()
+/// # });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// let cache = Cache::new(Memory::default());
+/// let service = CacheLayer::new(cache.clone()).layer(silent); // an origin that never answers
+/// let call = tokio::spawn(service.oneshot(request));
+/// tokio::task::yield_now().await;
+///
+/// let drained = cache.drain(Duration::from_secs(5)).await;
+/// assert_eq!(drained, Drained { finished: 0, aborted: 1 });
+/// assert!(call.await?.is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Drained {
     /// Fetches that ended within the deadline.

@@ -52,6 +52,28 @@ impl CoalesceLayer {
 }
 
 /// The layer of [`CoalesceLayer::by`].
+///
+/// The services that it makes, and its clones, share their calls.
+///
+/// ```
+/// # use seawall::{BoxError, CoalesceLayer};
+/// # use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+/// # use tower::{Layer, Service, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let calls = Arc::new(AtomicU32::new(0));
+/// # let counted = Arc::clone(&calls);
+/// # let square = service_fn(move |n: u64| {
+/// #     counted.fetch_add(1, Ordering::Relaxed);
+/// #     async move { Ok::<_, BoxError>(n * n) }
+/// # });
+/// let layer = CoalesceLayer::by(|n: &u64| *n);
+/// let (mut here, mut there) = (layer.layer(square.clone()), layer.layer(square));
+/// let (one, other) = (here.call(12), there.call(12));
+/// assert_eq!(layer.flights(), 1);
+/// assert_eq!((one.await?, other.await?), (144, 144));
+/// assert_eq!(calls.load(Ordering::Relaxed), 1);
+/// # Ok(()) }
+/// ```
 pub struct CoalesceByLayer<F, K, T> {
     flights: Arc<Flights<K, T>>,
     key: F,
@@ -89,6 +111,21 @@ impl<F, K, T> fmt::Debug for CoalesceByLayer<F, K, T> {
 }
 
 /// The service of [`CoalesceLayer::by`]. Always ready: a follower needs nothing of the inner service.
+///
+/// What is not in the key is the first caller's, whoever asks:
+///
+/// ```
+/// # use seawall::{BoxError, CoalesceLayer};
+/// # use tower::{Layer, Service, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// let greet = service_fn(|(id, name): (u32, &'static str)| async move {
+///     Ok::<_, BoxError>(format!("{id} for {name}"))
+/// });
+/// let mut service = CoalesceLayer::by(|asked: &(u32, &'static str)| asked.0).layer(greet);
+/// let (first, second) = (service.call((7, "ann")), service.call((7, "bob")));
+/// assert_eq!((first.await?, second.await?), ("7 for ann".into(), "7 for ann".into()));
+/// # Ok(()) }
+/// ```
 pub struct CoalesceBy<S, F, K, T> {
     inner: S,
     flights: Arc<Flights<K, T>>,
@@ -172,7 +209,19 @@ impl<S: fmt::Debug, F, K, T> fmt::Debug for CoalesceBy<S, F, K, T> {
     }
 }
 
-/// The response of a [`CoalesceBy`].
+/// The response of a [`CoalesceBy`]. Dropping it, even the first, harms no other caller.
+///
+/// ```
+/// # use seawall::{BoxError, CoalesceLayer};
+/// # use tower::{Layer, Service, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let square = service_fn(|n: u64| async move { Ok::<_, BoxError>(n * n) });
+/// let mut service = CoalesceLayer::by(|n: &u64| *n).layer(square);
+/// let (first, second) = (service.call(12), service.call(12));
+/// drop(first);
+/// assert_eq!(second.await?, 144);
+/// # Ok(()) }
+/// ```
 pub struct CoalesceByFuture<T> {
     waiting: Waiting<T>,
 }

@@ -37,6 +37,28 @@ pub use self::tracing::Tracing;
 
 /// Is told of what happens.
 ///
+/// ```
+/// use seawall::{Cache, observe::{Event, Observer}, store::Memory};
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+///
+/// #[derive(Default)]
+/// struct BytesStored(AtomicU64);
+///
+/// impl Observer for BytesStored {
+///     fn on_event(&self, event: &Event<'_>) {
+///         if let Event::Stored { bytes } = event {
+///             self.0.fetch_add(*bytes as u64, Relaxed);
+///         }
+///     }
+/// }
+///
+/// let stored = Arc::new(BytesStored::default());
+/// let cache = Cache::builder(Memory::default()).observer(Arc::clone(&stored)).build();
+/// # stored.on_event(&Event::Stored { bytes: 7 });
+/// # let _ = cache;
+/// # assert_eq!(stored.0.load(Relaxed), 7);
+/// ```
+///
 /// # Panics
 /// An observer that panics fails the call that it was told of, and no other.
 pub trait Observer: Send + Sync + 'static {
@@ -57,6 +79,19 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 }
 
 /// One thing that happened.
+///
+/// ```
+/// use seawall::observe::Event;
+///
+/// fn line(event: &Event<'_>) -> Option<String> {
+///     match event {
+///         Event::OriginAnswered { status, took } => Some(format!("{status} in {took:?}")),
+///         Event::OriginFailed(error) => Some(format!("the origin failed: {error}")),
+///         _ => None, // there may be more of them one day
+///     }
+/// }
+/// assert_eq!(line(&Event::Hit), None);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'e> {
@@ -108,6 +143,31 @@ pub enum Event<'e> {
 }
 
 /// Why a caller was sent to the origin alone.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, Cache, CacheLayer, observe::{Event, Pass}, store::Memory};
+/// # use std::sync::{Arc, Mutex};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
+/// # });
+/// let passes = Arc::new(Mutex::new(Vec::new()));
+/// let noted = Arc::clone(&passes);
+/// let cache = Cache::builder(Memory::default()).observer(move |event: &Event<'_>| {
+///     if let Event::Passed(why) = event {
+///         noted.lock().unwrap().push(*why);
+///     }
+/// });
+/// # let service = CacheLayer::new(cache.build()).layer(origin);
+/// let request = Request::post("http://example.com/").body(Empty::<Bytes>::new())?;
+/// service.oneshot(request).await?;
+/// assert_eq!(*passes.lock().unwrap(), [Pass::Request]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pass {
@@ -125,7 +185,31 @@ pub enum Pass {
     Draining,
 }
 
-/// What is remembered of a key.
+/// What is remembered of a key, so that its callers are not made to wait for an answer that none of
+/// them may have.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{Empty, Full};
+/// # use seawall::{BoxError, Cache, CacheLayer, observe::{Aside, Event}, store::Memory};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Response::builder().header("cache-control", "no-store").body(Full::<Bytes>::from("new"))
+/// # });
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// let cache = Cache::builder(Memory::default())
+///     .observer(|event: &Event<'_>| {
+///         if let Event::Remembered(aside) = event {
+///             assert_eq!(*aside, Aside::Uncacheable); // this origin says `no-store`
+///         }
+///     })
+///     .build();
+/// CacheLayer::new(cache.clone()).layer(origin).oneshot(request).await?;
+/// assert_eq!(cache.figures().remembered, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Aside {
@@ -136,6 +220,18 @@ pub enum Aside {
 }
 
 /// What was asked of a store.
+///
+/// ```
+/// use seawall::observe::{Event, Operation};
+///
+/// /// A look-up that fails is a miss; a removal that fails leaves behind what should be gone.
+/// fn is_urgent(event: &Event<'_>) -> bool {
+///     matches!(event, Event::StoreFailed { operation: Operation::Remove, .. })
+/// }
+/// let error = std::io::Error::other("the connection is gone");
+/// assert!(!is_urgent(&Event::StoreFailed { operation: Operation::Get, error: &error }));
+/// assert!(is_urgent(&Event::StoreFailed { operation: Operation::Remove, error: &error }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
