@@ -109,8 +109,8 @@ pub(crate) struct Shared {
 
 /// What a cache holds and does at this moment.
 ///
-/// Each number is read by itself, and costs no call a lock: good for a status page, or for a test that
-/// nothing is left behind.
+/// Good for a status page, or for a test that nothing is left behind. Each number is read by itself:
+/// while calls are under way two of them may be of different moments.
 ///
 /// ```
 /// # use bytes::Bytes;

@@ -141,7 +141,7 @@ impl<S: fmt::Debug, K: fmt::Debug> fmt::Debug for CacheService<S, K> {
 
 /// The answer of a [`CacheService`]: there already, or fetched.
 ///
-/// Dropping it harms no other caller: the fetch goes on.
+/// Dropping it, even the first, harms no other caller.
 ///
 /// ```
 /// # use bytes::Bytes;

@@ -88,6 +88,17 @@ impl ResponseDirectives {
 }
 
 /// What a request asks of the caches on its way (§5.2.1).
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+/// use seawall::rfc9111::RequestDirectives;
+/// use std::time::Duration;
+///
+/// let asks = HeaderValue::from_static("max-age=60, only-if-cached");
+/// let asked = RequestDirectives::from_fields(&HeaderMap::from_iter([(CACHE_CONTROL, asks)]));
+/// assert_eq!(asked.max_age, Some(Duration::from_secs(60)));
+/// assert!(asked.only_if_cached && !asked.no_cache);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestDirectives {
@@ -108,6 +119,21 @@ pub struct RequestDirectives {
 }
 
 /// How stale a response a request takes.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL};
+/// use seawall::rfc9111::{MaxStale, RequestDirectives};
+/// use std::time::Duration;
+///
+/// for (asks, takes) in [
+///     ("max-age=0", MaxStale::None),
+///     ("max-stale", MaxStale::Any),
+///     ("max-stale=60", MaxStale::UpTo(Duration::from_secs(60))),
+/// ] {
+///     let asks = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(asks))]);
+///     assert_eq!(RequestDirectives::from_fields(&asks).max_stale, takes);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MaxStale {
     /// Not stale.

@@ -8,6 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Why a request went forward (RFC 9211 §2.2).
+///
+/// ```
+/// use seawall::rfc9111::cache_status::{Fwd, Member};
+///
+/// assert_eq!(Member::forwarded(Fwd::Stale).value(), "seawall; fwd=stale");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fwd {
     /// The cache was told not to handle the request.

@@ -11,6 +11,24 @@ use super::storing::is_heuristically_cacheable;
 use super::{Exchange, date};
 
 /// What storing a response learned of its lifetime, so that a later decision parses nothing.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::{AGE, CACHE_CONTROL}};
+/// use seawall::rfc9111::{Exchange, Lifetime, Profile, ResponseDirectives};
+/// use std::time::{Duration, SystemTime};
+///
+/// let headers = HeaderMap::from_iter([
+///     (CACHE_CONTROL, HeaderValue::from_static("max-age=60")),
+///     (AGE, HeaderValue::from_static("20")), // it comes through another cache
+/// ]);
+/// let directives = ResponseDirectives::from_fields(&headers);
+/// let now = SystemTime::now();
+/// let exchange = Exchange { sent: now, received: now };
+/// let learned =
+///     Lifetime::learn(&Profile::safe(), &directives, StatusCode::OK, &headers, exchange);
+/// assert_eq!(learned.fresh_for, Duration::from_secs(60));
+/// assert_eq!(learned.current_age(Duration::from_secs(5)), Duration::from_secs(25));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     /// The age at the moment the response arrived.
@@ -32,6 +50,26 @@ pub struct Lifetime {
 }
 
 /// When a stored response may not be reused without validation.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::CACHE_CONTROL};
+/// use seawall::rfc9111::{Demand, Exchange, Lifetime, Profile, ResponseDirectives};
+/// use std::time::SystemTime;
+///
+/// # let now = SystemTime::now();
+/// # let exchange = Exchange { sent: now, received: now };
+/// for (says, demand) in [
+///     ("max-age=60", Demand::None),
+///     ("max-age=60, must-revalidate", Demand::WhenStale),
+///     ("no-cache", Demand::Always),
+/// ] {
+///     let headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(says))]);
+///     let directives = ResponseDirectives::from_fields(&headers);
+///     let learned =
+///         Lifetime::learn(&Profile::safe(), &directives, StatusCode::OK, &headers, exchange);
+///     assert_eq!(learned.demand, demand);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// It makes no demand: it may be served stale where a policy or the client allows.
@@ -115,6 +153,21 @@ pub fn initial_age(age: Duration, date: Option<SystemTime>, exchange: Exchange) 
 }
 
 /// Where a response's lifetime comes from.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::LAST_MODIFIED};
+/// use seawall::rfc9111::{Freshness, Profile, ResponseDirectives, date, freshness::lifetime};
+/// use std::time::Duration;
+///
+/// let received = date::parse(b"Mon, 07 Nov 1994 00:00:00 GMT").expect("a date");
+/// let modified = HeaderValue::from_static("Sun, 06 Nov 1994 23:50:00 GMT");
+/// let headers = HeaderMap::from_iter([(LAST_MODIFIED, modified)]);
+/// let none = ResponseDirectives::default();
+/// let says = |profile| lifetime(&none, &headers, StatusCode::OK, &profile, received);
+/// assert_eq!(says(Profile::safe()), Freshness::Unknown);
+/// let minute = Duration::from_secs(60); // a tenth of the time since it was modified
+/// assert_eq!(says(Profile::reverse_proxy()), Freshness::Heuristic(minute));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// The response says so, by a directive or by Expires.
@@ -178,6 +231,17 @@ fn expires(headers: &HeaderMap, date: SystemTime, received: SystemTime) -> Optio
 }
 
 /// What a request brings to the question whether a stored response answers it.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::{CACHE_CONTROL, COOKIE}};
+/// use seawall::rfc9111::Ask;
+///
+/// let ask = Ask::from_fields(&HeaderMap::from_iter([
+///     (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+///     (COOKIE, HeaderValue::from_static("session=1")),
+/// ]));
+/// assert!(ask.directives.no_cache && ask.cookie && !ask.authorization);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
     /// Its Cache-Control or Pragma.
@@ -201,6 +265,23 @@ impl Ask {
 }
 
 /// Whether a stored response answers a request.
+///
+/// ```
+/// use seawall::rfc9111::Reuse;
+/// use std::time::Duration;
+///
+/// /// May it be sent in place of an error of the origin, once it has been stale for so long?
+/// fn serves_instead(of_error: Reuse, stale_if_error: Duration) -> bool {
+///     match of_error {
+///         Reuse::Fresh | Reuse::MaxStale(_) => true,
+///         Reuse::Stale(stale_for) => stale_for <= stale_if_error,
+///         Reuse::Validate | Reuse::NotForThisRequest => false,
+///     }
+/// }
+/// let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+/// assert!(serves_instead(Reuse::Stale(minute), hour));
+/// assert!(!serves_instead(Reuse::Validate, hour));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
     /// It is fresh and nothing is against it.

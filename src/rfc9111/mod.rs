@@ -58,6 +58,16 @@ pub use validation::Validators;
 pub use vary::{Names, Vary};
 
 /// When a request left and its response arrived, by this machine's wall clock.
+///
+/// ```
+/// use seawall::rfc9111::{Exchange, freshness::initial_age};
+/// use std::time::{Duration, SystemTime};
+///
+/// let received = SystemTime::now();
+/// let exchange = Exchange { sent: received - Duration::from_secs(3), received };
+/// // It may have been made the moment the request left.
+/// assert_eq!(initial_age(Duration::ZERO, None, exchange), Duration::from_secs(3));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     /// When the request left.

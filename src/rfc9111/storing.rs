@@ -15,6 +15,22 @@ use super::{Exchange, targeted};
 const MOST_VARY_NAMES: usize = 8;
 
 /// Whether a response is stored.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
+/// use seawall::rfc9111::{Exchange, Keep, Profile, Refusal, keep};
+/// use std::time::{Duration, SystemTime};
+///
+/// let kept = |says| {
+///     let response = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(says))]);
+///     let now = SystemTime::now();
+///     let (profile, exchange) = (Profile::safe(), Exchange { sent: now, received: now });
+///     keep(&profile, &Method::GET, &HeaderMap::new(), StatusCode::OK, &response, exchange)
+/// };
+/// assert_eq!(kept("no-store"), Keep::No(Refusal::NoStore));
+/// let Keep::For(lifetime) = kept("max-age=60") else { panic!("nothing is against it") };
+/// assert_eq!(lifetime.fresh_for, Duration::from_secs(60));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// It is not.
@@ -24,6 +40,14 @@ pub enum Keep {
 }
 
 /// Why a response is not stored.
+///
+/// ```
+/// use seawall::rfc9111::Refusal;
+///
+/// assert_eq!(Refusal::SetCookie.to_string(), "set-cookie");
+/// // The response to a request without a session may well be stored; one that sets it never is.
+/// assert!(Refusal::RequestCookie.by_request() && !Refusal::SetCookie.by_request());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -184,6 +184,16 @@ fn tag_after(stored: Option<&HeaderValue>, update: &HeaderValue) -> Result<ETagA
 }
 
 /// A 304 that is about another response than the one stored: this one must not be updated.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ETAG};
+/// use seawall::rfc9111::validation::{NotThisOne, freshen};
+///
+/// let tagged = |tag| HeaderMap::from_iter([(ETAG, HeaderValue::from_static(tag))]);
+/// let (stored, same, other) = (tagged("\"v1\""), tagged("\"v1\""), tagged("\"v2\""));
+/// assert!(freshen(&stored, &same, |_| true).is_ok());
+/// assert_eq!(freshen(&stored, &other, |_| true), Err(NotThisOne));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotThisOne;
 

@@ -61,6 +61,21 @@ impl Vary {
 }
 
 /// The names in a `Vary`, sorted, each once; cheap to clone.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ACCEPT_LANGUAGE};
+/// use seawall::rfc9111::Names;
+///
+/// let names = Names::from_iter([ACCEPT_LANGUAGE]);
+/// let variant = |value| {
+///     let request = HeaderMap::from_iter([(ACCEPT_LANGUAGE, HeaderValue::from_static(value))]);
+///     let mut bytes = Vec::new();
+///     names.write_variant(&request, &mut |piece| bytes.extend_from_slice(piece));
+///     bytes
+/// };
+/// assert_eq!(variant("en, de"), variant("EN,de"));
+/// assert_ne!(variant("en"), variant("de"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names(Arc<[HeaderName]>);
 

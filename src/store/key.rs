@@ -8,7 +8,16 @@ const INLINE: usize = 256;
 
 /// The full key of an entry, kept in it and compared on every hit.
 ///
-/// It is opaque bytes: equal keys mean equal parts, and nothing else does.
+/// It is opaque bytes: equal keys mean equal parts, and nothing else does. Cloning it is cheap, and a
+/// map by `Key` is asked with bytes alone, as in [`Store::peek`](super::Store::peek).
+///
+/// ```
+/// use seawall::store::Key;
+/// use std::collections::HashMap;
+///
+/// let map = HashMap::from([(Key::from(&b"one"[..]), 1)]);
+/// assert_eq!(map.get(&b"one"[..]), Some(&1));
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Arc<[u8]>);
 
@@ -41,6 +50,36 @@ impl fmt::Debug for Key {
 /// absent part is not an empty one.
 ///
 /// Short keys are written without an allocation. Beyond 8 KiB there is no key.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{HeaderValue, Request, Response, header::ACCEPT_LANGUAGE};
+/// # use http_body_util::{BodyExt, Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, NoKey, store::{KeyWriter, Memory}};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Response::builder().header("cache-control", "max-age=60").body(Full::<Bytes>::from("once"))
+/// # });
+/// // Host, path and language; the query makes no difference to this origin.
+/// let by = |request: &Request<Empty<Bytes>>, key: &mut KeyWriter| {
+///     key.part_ignoring_case(request.uri().host().ok_or(NoKey)?.as_bytes());
+///     key.part(request.uri().path().as_bytes());
+///     key.optional(request.headers().get(ACCEPT_LANGUAGE).map(HeaderValue::as_bytes));
+///     Ok::<_, NoKey>(())
+/// };
+/// let service = CacheLayer::new(Memory::default()).key(by).layer(origin);
+/// # for (uri, said) in [
+/// #     ("http://example.com/?a", "seawall; fwd=uri-miss; fwd-status=200; stored"),
+/// #     ("http://EXAMPLE.com/?b", "seawall; hit"),
+/// # ] {
+/// #     let request = Request::get(uri).body(Empty::<Bytes>::new())?;
+/// #     let response = service.clone().oneshot(request).await?;
+/// #     assert_eq!(response.headers()["cache-status"], said);
+/// #     response.into_body().collect().await?;
+/// # }
+/// # Ok(()) }
+/// ```
 pub struct KeyWriter {
     inline: [u8; INLINE],
     /// Of the inline bytes, how many are written; unused once `spilled` is not empty.

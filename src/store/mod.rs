@@ -24,6 +24,57 @@ use crate::error::BoxError;
 
 /// A place where records are kept under their keys.
 ///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{BodyExt, Empty, Full};
+/// # use seawall::CacheLayer;
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// use seawall::{BoxError, store::{Key, Record, Store}};
+/// use std::{collections::HashMap, sync::Mutex};
+///
+/// /// Has no bound, and so is for tests.
+/// #[derive(Default)]
+/// struct Map(Mutex<HashMap<Key, Record>>);
+///
+/// impl Store for Map {
+///     fn peek(&self, key: &[u8]) -> Option<Record> {
+///         self.0.lock().unwrap().get(key).cloned()
+///     }
+///
+///     fn is_remote(&self) -> bool {
+///         false // `peek` sees all there is
+///     }
+///
+///     async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
+///         Ok(self.peek(key.as_bytes()))
+///     }
+///
+///     async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
+///         self.0.lock().unwrap().insert(key, record);
+///         Ok(())
+///     }
+///
+///     async fn remove(&self, key: &Key) -> Result<(), BoxError> {
+///         self.0.lock().unwrap().remove(key);
+///         Ok(())
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     Response::builder().header("cache-control", "max-age=60").body(Full::<Bytes>::from("once"))
+/// # });
+///
+/// let service = CacheLayer::new(Map::default()).layer(origin);
+/// # for said in ["seawall; fwd=uri-miss; fwd-status=200; stored", "seawall; hit"] {
+/// #     let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// #     let response = service.clone().oneshot(request).await?;
+/// #     assert_eq!(response.headers()["cache-status"], said);
+/// #     assert_eq!(response.into_body().collect().await?.to_bytes(), "once");
+/// # }
+/// # Ok(()) }
+/// ```
+///
 /// # Cancellation
 /// Every future may be dropped at any time: an operation may then have happened or not, and no later
 /// one may be harmed by it.
@@ -56,7 +107,18 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
-/// What a store holds at hand.
+/// What a store holds at hand. One that does not know says zero.
+///
+/// ```
+/// use seawall::store::{Figures, Key, Record};
+/// use std::collections::HashMap;
+///
+/// fn figures(map: &HashMap<Key, Record>) -> Figures {
+///     let weigh = |(key, record): (&Key, &Record)| key.as_bytes().len() as u64 + record.weight();
+///     Figures { records: map.len() as u64, bytes: map.iter().map(weigh).sum() }
+/// }
+/// assert_eq!(figures(&HashMap::new()), Figures::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Records: entries, and lists of the variants of a key.

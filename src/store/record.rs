@@ -19,7 +19,43 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// What a [`Store`](super::Store) keeps under a key.
+/// What a [`Store`](super::Store) keeps under a key. Cloning it is cheap: heads and bodies are shared.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{BodyExt, Empty, Full};
+/// # use seawall::{BoxError, Cache, CacheLayer, store::{Figures, Key, Memory, Record, Store}};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// /// Leaves what is heavy to the origin.
+/// struct Light(Memory);
+///
+/// impl Store for Light {
+///     async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
+///         if record.weight() > 64 * 1024 {
+///             return self.0.remove(&key).await; // and not what was there before
+///         }
+///         self.0.put(key, record).await
+///     }
+///     // The rest is Memory's.
+/// #   async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> { self.0.get(key).await }
+/// #   async fn remove(&self, key: &Key) -> Result<(), BoxError> { self.0.remove(key).await }
+/// #   fn figures(&self) -> Figures { self.0.figures() }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|request: Request<Empty<Bytes>>| async move {
+/// #     let body = "x".repeat(if request.uri().path() == "/large" { 100_000 } else { 1 });
+/// #     Response::builder().header("cache-control", "max-age=60").body(Full::<Bytes>::from(body))
+/// # });
+/// # let cache = Cache::new(Light(Memory::default()));
+/// # let service = CacheLayer::new(cache.clone()).layer(origin);
+/// # for uri in ["http://example.com/large", "http://example.com/small"] {
+/// #     let request = Request::get(uri).body(Empty::<Bytes>::new())?;
+/// #     service.clone().oneshot(request).await?.into_body().collect().await?;
+/// # }
+/// # assert_eq!(cache.figures().records, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Record {
@@ -40,6 +76,43 @@ impl Record {
 }
 
 /// A stored answer: its head with all that was learned from it, its body in one piece, its trailers.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{BodyExt, Empty, Full};
+/// # use seawall::{BoxError, CacheLayer, store::{Key, Record, Store}};
+/// # use std::sync::{Arc, Mutex};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// fn line(record: &Record) -> String {
+///     match record {
+///         Record::Entry(entry) => format!("{}, {} bytes", entry.status(), entry.body().len()),
+///         _ => "how the answers of a key vary".to_owned(),
+///     }
+/// }
+/// # #[derive(Clone, Default)]
+/// # struct Lines(Arc<Mutex<Vec<String>>>);
+/// # impl Store for Lines {
+/// #     async fn get(&self, _: &Key) -> Result<Option<Record>, BoxError> { Ok(None) }
+/// #     async fn put(&self, _: Key, record: Record) -> Result<(), BoxError> {
+/// #         self.0.lock().unwrap().push(line(&record));
+/// #         Ok(())
+/// #     }
+/// #     async fn remove(&self, _: &Key) -> Result<(), BoxError> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
+/// #     let answer = Response::builder().header("cache-control", "max-age=60");
+/// #     answer.header("vary", "accept").body(Full::<Bytes>::from("once"))
+/// # });
+/// # let lines = Lines::default();
+/// # let request = Request::get("http://example.com/").body(Empty::<Bytes>::new())?;
+/// # let service = CacheLayer::new(lines.clone()).layer(origin);
+/// # service.oneshot(request).await?.into_body().collect().await?;
+/// # let said = ["200 OK, 4 bytes", "how the answers of a key vary"];
+/// # assert_eq!(*lines.0.lock().unwrap(), said);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub(crate) head: Arc<Head>,
