@@ -14,28 +14,30 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::{OriginalUri, Path, State},
     http::header::{CACHE_CONTROL, ETAG},
     response::IntoResponse,
     routing::get,
 };
-use seawall::{Cache, CacheLayer, RespondLayer, store::Memory};
+use seawall::{Cache, CacheLayer, RespondLayer, UriKey, store::Memory};
 use tower::ServiceBuilder;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // Made once: axum applies a layer to each route, and all of them share this cache.
     let cache = Cache::new(Memory::bytes(64 << 20));
+    // A layer within `nest` sees the path without its prefix, and two of them would have the same keys.
+    // The URI that the client sent is the right one wherever the layer lies.
+    let key = UriKey::new().uri(|extensions| Some(&extensions.get::<OriginalUri>()?.0));
     let made = Arc::new(AtomicU32::new(0));
     let app = Router::new()
         .route("/reports/{id}", get(report))
         .route("/visits", get(visits))
         .with_state(made)
-        // On the outermost router, so that the key has the whole path: what is nested sees a part.
         .layer(
             ServiceBuilder::new() // outermost first
                 .layer(RespondLayer::new()) // axum's services do not fail: an error becomes a response
-                .layer(CacheLayer::new(cache.clone())),
+                .layer(CacheLayer::new(cache.clone()).key(key)),
         );
 
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());

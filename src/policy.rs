@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 
 use crate::rfc9111::{
     Exchange,
@@ -141,30 +141,27 @@ impl FixedTtl {
 
 impl Policy for FixedTtl {
     fn keep(&self, answered: &Answered<'_>) -> Keep {
-        let lifetime = |initial_age, for_authorization, for_cookies| Lifetime {
-            initial_age,
-            fresh_for: self.ttl,
-            explicit: false,
-            demand: Demand::None,
-            stale_while_revalidate: None,
-            stale_if_error: None,
-            for_authorization,
-            for_cookies,
-        };
         let kept = self.profile.keep(answered);
-        if answered.status != StatusCode::OK {
+        let silent = match kept {
+            Keep::For(found) => !found.explicit && found.demand == Demand::None,
+            Keep::No(refusal) => refusal == Refusal::NoFreshnessNoValidator,
+        };
+        if !silent || answered.status != StatusCode::OK {
             return kept;
         }
-        match kept {
-            Keep::For(found) if !found.explicit && found.demand == Demand::None => {
-                Keep::For(lifetime(found.initial_age, found.for_authorization, found.for_cookies))
-            }
-            Keep::No(Refusal::NoFreshnessNoValidator) => {
-                Keep::For(lifetime(Duration::ZERO, false, false))
-            }
-            kept => kept,
+        // The profile decides once more, as if the origin had named the lifetime: nothing else that
+        // it may have against the answer is passed over.
+        let mut response = answered.response.clone();
+        let named = format!("max-age={}", self.ttl.as_secs());
+        if let Ok(named) = HeaderValue::from_str(&named) {
+            response.append(CACHE_CONTROL, named);
+        }
+        match self.profile.keep(&Answered { response: &response, ..*answered }) {
+            Keep::For(lifetime) => Keep::For(Lifetime { fresh_for: self.ttl, ..lifetime }),
+            refused => refused,
         }
     }
+
     fn profile(&self) -> &Profile {
         &self.profile
     }

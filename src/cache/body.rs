@@ -62,7 +62,7 @@ pin_project! {
         Stored { body: Bytes, trailers: Option<Arc<HeaderMap>> },
         OnItsWay { reader: Reader<Arc<Head>>, cut: Option<Cut>, length: Option<u64>, rest: Rest<B> },
         Origin { #[pin] body: B },
-        HandedOver { body: Pin<Box<B>> },
+        HandedOver { body: Pin<Box<B>>, cut: Option<Cut> },
     }
 }
 
@@ -133,8 +133,24 @@ where
                 KindOf::Origin { body } => {
                     return body.poll_frame(cx).map_err(Into::into);
                 }
-                KindOf::HandedOver { body } => {
-                    return body.as_mut().poll_frame(cx).map_err(Into::into);
+                KindOf::HandedOver { body, cut } => {
+                    let Some(cut) = cut else {
+                        return body.as_mut().poll_frame(cx).map_err(Into::into);
+                    };
+                    if cut.take == 0 {
+                        return Poll::Ready(None);
+                    }
+                    let frame = match ready!(body.as_mut().poll_frame(cx)) {
+                        Some(Ok(frame)) => frame,
+                        Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                        // A part that is not there in full is no part.
+                        None => return Poll::Ready(Some(Err(FetchError::Length.into()))),
+                    };
+                    let Ok(mut data) = frame.into_data() else { continue };
+                    cut.apply(&mut data);
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                 }
                 KindOf::OnItsWay { reader, cut, length, rest } => {
                     if cut.is_some_and(|cut| cut.take == 0) {
@@ -163,8 +179,13 @@ where
                         Read::Rest => {
                             let Rest::Sent(sent) = rest else { return gone() };
                             let Ok(rest) = ready!(Pin::new(sent).poll(cx)) else { return gone() };
-                            kind.set(Kind::HandedOver { body: rest.body });
-                            if let Some(first) = rest.first.filter(|first| !first.is_empty()) {
+                            let mut cut = *cut;
+                            let mut first = rest.first.unwrap_or_default();
+                            if let Some(cut) = &mut cut {
+                                cut.apply(&mut first);
+                            }
+                            kind.set(Kind::HandedOver { body: rest.body, cut });
+                            if !first.is_empty() {
                                 return Poll::Ready(Some(Ok(Frame::data(first))));
                             }
                         }
@@ -181,7 +202,8 @@ where
                 cut.is_some_and(|cut| cut.take == 0) || reader.is_at_end()
             }
             Kind::Origin { body } => body.is_end_stream(),
-            Kind::HandedOver { body } => body.is_end_stream(),
+            Kind::HandedOver { cut: Some(cut), .. } => cut.take == 0,
+            Kind::HandedOver { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -192,7 +214,8 @@ where
             Kind::OnItsWay { length: Some(length), .. } => SizeHint::with_exact(*length),
             Kind::OnItsWay { .. } => SizeHint::default(),
             Kind::Origin { body } => body.size_hint(),
-            Kind::HandedOver { body } => body.size_hint(),
+            Kind::HandedOver { cut: Some(cut), .. } => SizeHint::with_exact(cut.take),
+            Kind::HandedOver { body, .. } => body.size_hint(),
         }
     }
 }

@@ -137,7 +137,7 @@ impl<K> Engine<K> {
                 Found::Nothing => {}
             }
         }
-        if share.leads == Leads::No {
+        if share.leads == Leads::No && !self.cache.store.is_remote() {
             return Answering::Ready(Some(Err(Rejected::new(Reason::OnlyIfCached).into())));
         }
         let Some(whole) = key.key() else {
@@ -159,7 +159,30 @@ impl<K> Engine<K> {
             tells,
             remembered: None,
         };
+        if share.leads == Leads::No {
+            return fetching(Arc::clone(self).only_if_far(call));
+        }
         fetching(Arc::clone(self).miss(inner.clone(), call))
+    }
+
+    /// Answers `only-if-cached` from a store that is further away.
+    async fn only_if_far<B, R>(
+        self: Arc<Self>,
+        call: Call<B>,
+    ) -> Result<Response<Body<R>>, BoxError> {
+        let Call { request, ask, primary, tells, .. } = call;
+        let asked = request.headers().clone();
+        drop(request);
+        let found = self.look_again(&primary, &asked).await;
+        let now = Instant::now();
+        match found {
+            Found::Entry(entry)
+                if matches!(self.reuse(&entry, &ask, now), Reuse::Fresh | Reuse::MaxStale(_)) =>
+            {
+                Ok(self.hit(entry, &ask, &asked, now, tells))
+            }
+            _ => Err(Rejected::new(Reason::OnlyIfCached).into()),
+        }
     }
 
     /// What storage could not answer: joins the flight of its key, or begins it.
@@ -175,11 +198,11 @@ impl<K> Engine<K> {
     {
         for _ in 0..JOINS {
             let now = Instant::now();
-            if self.remembered(&call, now).is_some() {
-                return self.alone(inner, call, Pass::Remembered).await;
-            }
             if self.cache.tasks.are_draining() {
                 return self.passing(inner, call.request, Pass::Draining, call.tells).await;
+            }
+            if self.remembered(&call, now).is_some() {
+                return self.alone(inner, call, Pass::Remembered).await;
             }
             let mut reader = match self.join(&call, now) {
                 Joined::Leader(lead, reader) => return self.lead(inner, call, lead, reader).await,
@@ -197,6 +220,9 @@ impl<K> Engine<K> {
                 Answer::Failed(error) => return Err(error.into()),
                 Answer::Personal if !call.ask.personal => {}
                 Answer::Aside | Answer::Personal => break,
+                // It was answered from storage, and this caller wants that validated.
+                Answer::Head(head) if call.ask.validates() && reader.is_from_storage(head.born) => {
+                }
                 Answer::Head(head) => {
                     let now = Instant::now();
                     let variant = self.variant(&head, &call);
@@ -230,7 +256,7 @@ impl<K> Engine<K> {
         let key = head_key.as_ref().unwrap_or(&call.key);
         match call.share.follows {
             Follows::Later => flights.join(key, Join::Since(call.arrived), now),
-            Follows::ToHead => match flights.join_to_head(&call.key) {
+            Follows::ToHead => match flights.join_to_head(&call.key, now) {
                 Some(reader) => Joined::Follower(reader),
                 None => flights.join(key, Join::Any, now),
             },

@@ -18,7 +18,7 @@ use super::{
     request_key::RequestKey,
     service::Origin,
     storage::Found,
-    verdict::{Lasting, Taking, Verdict, length},
+    verdict::{Fate, Freshened, Kept, Lasting, Taking, Verdict, length},
 };
 use crate::{
     coalesce::{
@@ -86,8 +86,9 @@ where
             Found::Entry(entry) => match engine.reuse(&entry, &call.ask, Instant::now()) {
                 // Another flight has stored it between this caller's look and its join.
                 Reuse::Fresh | Reuse::MaxStale(_) => {
-                    let _ = answer.send(Led::Stored(entry.clone(), None));
-                    answered_by(lead, entry);
+                    answered_by(&lead, entry.clone());
+                    let _ = answer.send(Led::Stored(entry, None));
+                    lead.leave();
                     return;
                 }
                 Reuse::Stale(_) | Reuse::Validate => Some(entry),
@@ -118,18 +119,18 @@ where
                 exchange,
             };
             match engine.freshened(&stored, &answered) {
-                Some((entry, kept)) => {
+                Some(Freshened { entry, fate }) => {
                     let member = Member::forwarded(call.why).fwd_status(parts.status);
                     engine.cache.listener.tell(&Event::Freshened);
-                    match kept {
-                        true if lead.may_store() => {
-                            engine.put(&call.primary, entry.clone()).await;
-                        }
-                        true => {}
-                        false => engine.remove(entry.key()).await,
-                    }
+                    answered_by(&lead, entry.clone());
                     let _ = answer.send(Led::Stored(entry.clone(), Some(member)));
-                    answered_by(lead, entry);
+                    // Nobody waits for the store any more.
+                    match fate {
+                        Fate::Stored if lead.may_store() => engine.put(&call.primary, entry).await,
+                        Fate::Removed => engine.remove(entry.key()).await,
+                        Fate::Stored | Fate::Left => {}
+                    }
+                    lead.leave();
                 }
                 // A 304 about another answer than ours: what we have is of no use, and there is
                 // nothing else to give.
@@ -147,8 +148,7 @@ where
             version: parts.version,
             length: length(&parts.headers, &body),
             primary: &call.primary,
-            credentials: call.ask.credentials(),
-            kind,
+            ask: &call.ask,
         };
         let verdict = engine.verdict(&taking);
         let kept = match verdict {
@@ -176,7 +176,9 @@ where
                 return;
             }
         };
-        engine.forget(&call.primary, call.ask.personal);
+        if kind == Kind::Get {
+            engine.forget(&call.primary, &kept, call.ask.personal);
+        }
         let (store, length) = (kept.store, kept.length);
         let head = engine.head(&mut parts, kept, exchange);
         engine.tell_above(&mut parts, call.why, call.tells, store);
@@ -221,29 +223,33 @@ where
             version: parts.version,
             length: length(&parts.headers, &body),
             primary: &call.primary,
-            credentials: call.ask.credentials(),
-            kind: call.ask.kind,
+            ask: &call.ask,
         };
         let verdict = engine.verdict(&taking);
-        let now = Instant::now();
-        let (lead, reader) = engine.cache.flights.alone(now);
+        // What outgrew before and has no length now is learned again when the memory ends.
+        let unproven =
+            |kept: &Kept| call.remembered == Some(Aside::Outgrown) && kept.length.is_none();
         let kept = match verdict {
-            // What outgrew before and has no length now is learned again when the memory ends.
-            Verdict::Keep(kept)
-                if call.remembered == Some(Aside::Outgrown) && kept.length.is_none() =>
-            {
-                None
+            Verdict::Keep(kept) if !unproven(&kept) => {
+                engine.forget(&call.primary, &kept, call.ask.personal);
+                Some(kept).filter(|kept| kept.store && !engine.cache.tasks.are_draining())
             }
-            Verdict::Keep(kept) => {
-                engine.forget(&call.primary, call.ask.personal);
-                Some(kept).filter(|kept| kept.store && kept.fits(&lead, Kind::Get))
-            }
+            Verdict::Keep(_) => None,
             Verdict::Not(_, lasting) => {
                 engine.remember(&call.primary, lasting);
                 None
             }
         };
-        let Some(kept) = kept else {
+        let now = Instant::now();
+        let recorded = kept.and_then(|kept| {
+            let (lead, reader) = engine.cache.flights.alone(now);
+            if kept.fits(&lead, Kind::Get) {
+                return Some((kept, lead, reader));
+            }
+            lead.end(End::Aside);
+            None
+        });
+        let Some((kept, lead, reader)) = recorded else {
             engine.tell_above(&mut parts, call.why, call.tells, false);
             return Ok(Response::from_parts(parts, Body::origin(body)));
         };
@@ -288,9 +294,9 @@ impl<K> Engine<K> {
 }
 
 /// Those who wait are answered by an entry that is there already.
-fn answered_by(lead: Lead<Key, Arc<Head>>, entry: Entry) {
+fn answered_by(lead: &Lead<Key, Arc<Head>>, entry: Entry) {
     let trailers = entry.trailers.map(|trailers| (*trailers).clone());
-    lead.answer(entry.head, entry.body, trailers);
+    lead.found(entry.head, entry.body, trailers);
 }
 
 fn answered<'a>(

@@ -1,6 +1,6 @@
 //! One body on its way into the recording and the store.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc};
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -32,6 +32,19 @@ pub(super) struct Filling<K, R> {
     pub(super) deadline: Instant,
 }
 
+/// How long a body may take: in all, and for its next frame.
+#[derive(Clone, Copy)]
+struct Patience {
+    until: Instant,
+    idle: Duration,
+}
+
+impl Patience {
+    fn ends(self) -> Instant {
+        self.until.min(Instant::now() + self.idle)
+    }
+}
+
 /// How a body stopped being recorded.
 enum Stopped {
     /// `true`: and it says so itself.
@@ -53,16 +66,23 @@ where
 {
     pub(super) async fn run(mut self, body: R, kind: Kind) {
         let mut body = Box::pin(body);
-        let mut deadline = Some(self.deadline);
+        let limits = self.engine.cache.limits;
+        let mut patience = Patience { until: self.deadline, idle: limits.fetch_deadline };
         let stopped = loop {
-            match self.record(body.as_mut(), kind, deadline).await {
-                Stopped::Late if self.lead.recording().is_followed() => {
-                    // Others read along, and cannot be handed the rest: it is recorded for them to
-                    // its end, which is not far, and newcomers begin anew.
+            match self.record(body.as_mut(), kind, patience).await {
+                Stopped::Late if patience.until == self.deadline => {
+                    // Nobody joins from here on: newcomers begin anew.
                     self.lead.detach();
+                    if self.lead.recording().hand_over() {
+                        break Stopped::Late;
+                    }
+                    // Others read along, and cannot be handed the rest: it is recorded for them, but
+                    // neither for ever nor through a silence.
                     self.store = false;
-                    deadline = None;
+                    let until = self.deadline + limits.fetch_deadline;
+                    patience = Patience { until, idle: limits.stalled_after };
                 }
+                Stopped::Late => break Stopped::Failed(FetchError::Deadline.into()),
                 stopped => break stopped,
             }
         };
@@ -93,26 +113,26 @@ where
                 if too_large {
                     engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
                 }
-                let first = Some(frame);
-                let _ = self.hand_over.send(HandedOver { first, body });
-                self.lead.end(End::HandedOver);
+                self.lead.detach();
+                if self.lead.recording().hand_over() {
+                    let first = Some(frame);
+                    let _ = self.hand_over.send(HandedOver { first, body });
+                    self.lead.leave();
+                } else {
+                    self.lead.end(End::Failed(SharedError::new(FetchError::Aborted.into())));
+                }
             }
             Stopped::Late => {
                 listener.tell(&Event::HandedOver);
                 engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
                 let _ = self.hand_over.send(HandedOver { first: None, body });
-                self.lead.end(End::HandedOver);
+                self.lead.leave();
             }
         }
     }
 
     /// Records frames until it has to stop.
-    async fn record(
-        &self,
-        mut body: Pin<&mut R>,
-        kind: Kind,
-        deadline: Option<Instant>,
-    ) -> Stopped {
+    async fn record(&self, mut body: Pin<&mut R>, kind: Kind, patience: Patience) -> Stopped {
         let recording = self.lead.recording();
         let max_body = self.engine.cache.limits.max_body;
         let mut trailers = None;
@@ -125,17 +145,11 @@ where
                 }
                 polled
             });
-            let frame = match deadline {
-                Some(deadline) => match timeout_at(deadline, frame).await {
-                    Ok(frame) => frame,
-                    Err(_) => return Stopped::Late,
-                },
-                None => frame.await,
-            };
-            let frame: Frame<Bytes> = match frame {
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Stopped::Failed(error.into()),
-                None => break,
+            let frame: Frame<Bytes> = match timeout_at(patience.ends(), frame).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Stopped::Failed(error.into()),
+                Ok(None) => break,
+                Err(_) => return Stopped::Late,
             };
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}

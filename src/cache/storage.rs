@@ -127,26 +127,21 @@ impl<K> Engine<K> {
 
     /// Stores `entry`, under its own key and in the list of variants of `primary`.
     pub(super) async fn put(&self, primary: &Key, entry: Entry) {
-        let limits = &self.cache.limits;
         let key = entry.key().clone();
-        let listed = match &entry.head.names {
-            None => None,
-            Some(names) => {
-                let before = match self.cache.store.peek(primary.as_bytes()) {
-                    Some(Record::Variants(variants)) => Some(variants),
-                    _ => None,
-                };
-                let variants = Variants::and(before.as_ref(), names);
-                let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &variants));
-                let oldest = variants.stored(&key, limits.variants);
-                Some((is_new.then_some(variants), oldest))
-            }
+        let names = entry.head.names.clone();
+        self.write(key.clone(), Record::Entry(entry)).await;
+        let Some(names) = names else { return };
+        let before = match self.cache.store.peek(primary.as_bytes()) {
+            None if self.cache.store.is_remote() => self.get(primary).await,
+            near => near,
         };
-        self.write(key, Record::Entry(entry)).await;
-        let Some((variants, oldest)) = listed else { return };
-        if let Some(variants) = variants {
-            self.write(primary.clone(), Record::Variants(variants)).await;
-        }
+        let before = match &before {
+            Some(Record::Variants(variants)) => Some(&**variants),
+            _ => None,
+        };
+        let most = self.cache.limits.variants;
+        let Some((variants, oldest)) = Variants::and(before, &names, &key, most) else { return };
+        self.write(primary.clone(), Record::Variants(Arc::new(variants))).await;
         if let Some(oldest) = oldest {
             self.remove(&oldest).await;
         }

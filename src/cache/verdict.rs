@@ -18,19 +18,18 @@ use super::{
 use crate::{
     coalesce::{
         flights::Lead,
-        share::{self, Kind, Place, Unkept},
+        share::{self, Ask, Kind, Place, Unkept},
     },
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
         Exchange,
-        cache_control::ResponseDirectives,
         cache_status::CACHE_STATUS,
         date,
         freshness::Demand,
         stored_fields,
         storing::{Keep, Refusal},
-        validation,
+        targeted, validation,
         vary::{Names, Vary},
     },
     store::{Entry, Head, Key, Sharing},
@@ -60,6 +59,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    fn in_flight(&self) -> bool {
+        matches!(self.sharing, Sharing::InFlight { .. })
+    }
+
     /// Takes what the body needs of the fill budget at once, where its length is known: those who
     /// read along with it cannot be sent away later.
     pub(super) fn fits(&self, lead: &Lead<Key, Arc<Head>>, kind: Kind) -> bool {
@@ -74,8 +77,7 @@ pub(super) struct Taking<'a> {
     pub(super) version: Version,
     pub(super) length: Option<u64>,
     pub(super) primary: &'a Key,
-    pub(super) credentials: bool,
-    pub(super) kind: Kind,
+    pub(super) ask: &'a Ask,
 }
 
 pub(super) enum Verdict {
@@ -83,6 +85,22 @@ pub(super) enum Verdict {
     Keep(Kept),
     /// It is its caller's alone, or nobody's; what of the key is remembered.
     Not(Unkept, Option<Lasting>),
+}
+
+/// A stored answer after its validation.
+pub(super) struct Freshened {
+    pub(super) entry: Entry,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of what is stored.
+pub(super) enum Fate {
+    /// It is replaced.
+    Stored,
+    /// It stays as it is: only this request is against keeping more of it.
+    Left,
+    /// It may not be kept any longer.
+    Removed,
 }
 
 impl<K> Engine<K> {
@@ -104,9 +122,12 @@ impl<K> Engine<K> {
             (Keep::For(_), _) => (Keep::No(Refusal::HeadTooLarge), taking.primary.clone()),
             (keep, key) => (keep, key.unwrap_or_else(|| taking.primary.clone())),
         };
-        let outgrown = taking.kind == Kind::Get
+        let outgrown = taking.ask.kind == Kind::Get
             && length.is_some_and(|length| length > self.cache.limits.max_body as u64);
-        let in_flight = Sharing::InFlight { credentials: taking.credentials };
+        let in_flight = Sharing::InFlight {
+            credentials: taking.ask.credentials(),
+            unkeyed: taking.ask.unkeyed,
+        };
         match keep {
             Keep::For(_) if outgrown => {
                 self.outgrown();
@@ -118,7 +139,7 @@ impl<K> Engine<K> {
                     Place::Coalesce if !said => in_flight,
                     _ => Sharing::Stored(lifetime),
                 };
-                let wanted = self.place == Place::Cache && taking.kind == Kind::Get;
+                let wanted = self.place == Place::Cache && taking.ask.kind == Kind::Get;
                 let framed = self.store_unframed
                     || length.is_some()
                     || !ends_with_connection(version, response);
@@ -137,6 +158,8 @@ impl<K> Engine<K> {
                     Unkept::Shared | Unkept::Aside => {
                         let lasting = match refusal {
                             _ if status.is_server_error() => None,
+                            // What one request asked for in part, or on a condition, says nothing.
+                            _ if matches!(status.as_u16(), 206 | 304 | 412 | 416) => None,
                             Refusal::RequestNoStore | Refusal::Method => None,
                             refusal if refusal.by_request() => Some(Lasting::Personal),
                             _ => Some(Lasting::Everyone(Aside::Uncacheable)),
@@ -169,7 +192,10 @@ impl<K> Engine<K> {
     }
 
     /// A storable answer ends at once what is remembered.
-    pub(super) fn forget(&self, primary: &Key, personal: bool) {
+    pub(super) fn forget(&self, primary: &Key, kept: &Kept, personal: bool) {
+        if !kept.store && (self.place == Place::Cache || kept.in_flight()) {
+            return;
+        }
         self.cache.remembered.forget(primary.as_bytes());
         if personal {
             self.cache.remembered.forget(in_class(primary, PERSONAL).as_bytes());
@@ -182,7 +208,7 @@ impl<K> Engine<K> {
             dated(&mut parts.headers, exchange.received);
         }
         let Kept { sharing, key, names, length, .. } = kept;
-        let directives = ResponseDirectives::from_fields(&parts.headers);
+        let directives = targeted::governing(self.policy.profile(), &parts.headers);
         let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
         let (fields, below) = Head::fields(stored, self.place == Place::Cache);
         let (status, version) = (parts.status, parts.version);
@@ -190,26 +216,31 @@ impl<K> Engine<K> {
         Arc::new(Head { key, status, version, fields, below, names, sharing, born, length })
     }
 
-    /// The stored answer with what a 304 says of it (RFC 9111 §4.3.4), and whether it is kept.
-    pub(super) fn freshened(
-        &self,
-        stored: &Entry,
-        answered: &Answered<'_>,
-    ) -> Option<(Entry, bool)> {
+    /// The stored answer with what a 304 says of it (RFC 9111 §4.3.4). `None`: the 304 is about
+    /// another answer than the stored one.
+    pub(super) fn freshened(&self, stored: &Entry, answered: &Answered<'_>) -> Option<Freshened> {
         let old = &*stored.head;
-        let directives = ResponseDirectives::from_fields(answered.response);
-        let mut update =
-            stored_fields::stored_head(answered.response, &directives, self.policy.profile());
+        let profile = self.policy.profile();
+        let directives = targeted::governing(profile, answered.response);
+        let mut update = stored_fields::stored_head(answered.response, &directives, profile);
         dated(&mut update, answered.exchange.received);
         let mut fields = validation::freshen(&old.fields, &update, |_| true).ok()?;
         if !update.contains_key(CACHE_STATUS) {
             // What a hit says is ours, not the origin's.
             fields.remove(CACHE_STATUS);
         }
-        let (sharing, kept) = match self.policy.keep(&Answered { response: &fields, ..*answered }) {
-            Keep::For(lifetime) => (Sharing::Stored(lifetime), true),
-            // It may not be kept any longer, but the caller that validated it gets it.
-            Keep::No(_) => (Sharing::InFlight { credentials: true }, false),
+        let names = match Vary::from_fields(&fields) {
+            Vary::Names(names) => Some(names),
+            Vary::None => None,
+            Vary::Any => old.names.clone(),
+        };
+        let keep = self.policy.keep(&Answered { response: &fields, ..*answered });
+        let (sharing, fate) = match keep {
+            // It lies under the key of what it varied by before.
+            Keep::For(_) if names != old.names => (Sharing::OWN, Fate::Removed),
+            Keep::For(lifetime) => (Sharing::Stored(lifetime), Fate::Stored),
+            Keep::No(refusal) if refusal.by_request() => (Sharing::OWN, Fate::Left),
+            Keep::No(_) => (Sharing::OWN, Fate::Removed),
         };
         let (fields, below) = Head::fields(fields.iter(), self.place == Place::Cache);
         let head = Head {
@@ -223,7 +254,7 @@ impl<K> Engine<K> {
             born: Instant::now(),
             length: old.length,
         };
-        Some((Entry { head: Arc::new(head), ..stored.clone() }, kept))
+        Some(Freshened { entry: Entry { head: Arc::new(head), ..stored.clone() }, fate })
     }
 
     /// What is remembered of the key, or of those who ask for it with something of their own.

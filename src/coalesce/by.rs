@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -176,7 +175,7 @@ where
     T: Clone,
 {
     match timeout_at(deadline, send(inner, request)).await {
-        Ok(Ok(response)) => lead.answer(response, Bytes::new(), None),
+        Ok(Ok(response)) => lead.answer(response),
         Ok(Err(error)) => lead.end(End::Failed(SharedError::new(error))),
         Err(_) => lead.end(End::Failed(SharedError::new(FetchError::Deadline.into()))),
     }

@@ -115,8 +115,7 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
             Join::Any => false,
             Join::Since(arrived) => slot.current.began() < arrived,
         };
-        let stalled = now.saturating_duration_since(slot.current.progress()) >= self.stalled_after
-            && !slot.current.is_ended();
+        let stalled = self.is_stalled(&slot.current, now);
         let older = slot.previous.as_ref().filter(|previous| !previous.is_ended());
         if too_old || stalled {
             let Some(older) = older else {
@@ -145,9 +144,13 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
     }
 
     /// Joins the flight of `key` for its head, if there is one.
-    pub(crate) fn join_to_head(&self, key: &K) -> Option<Reader<H>> {
+    pub(crate) fn join_to_head(&self, key: &K, now: Instant) -> Option<Reader<H>> {
         let shard = lock(self.shard(key));
-        match self.follow(&shard.get(key)?.current, Place::ToHead) {
+        let current = &shard.get(key)?.current;
+        if self.is_stalled(current, now) {
+            return None;
+        }
+        match self.follow(current, Place::ToHead) {
             Followed::By(reader) => Some(reader),
             Followed::Full | Followed::Gone => None,
         }
@@ -169,6 +172,11 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
         let (mut lead, reader) = self.alone(now);
         lead.key = Some(key.clone());
         (lead, reader)
+    }
+
+    fn is_stalled(&self, recording: &Recording<H>, now: Instant) -> bool {
+        now.saturating_duration_since(recording.progress()) >= self.stalled_after
+            && !recording.is_ended()
     }
 
     fn follow(&self, recording: &Arc<Recording<H>>, place: Place) -> Followed<H> {
@@ -253,11 +261,16 @@ impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
         self.key.as_ref().is_none_or(|key| self.flights.holds(key, &self.recording))
     }
 
-    /// Answers with what is all there: the key is free, then everyone is told.
-    pub(crate) fn answer(mut self, head: H, body: Bytes, trailers: Option<HeaderMap>) {
+    /// Answers with what is all there already; the flight stays in the table until it leaves.
+    pub(crate) fn found(&self, head: H, body: Bytes, trailers: Option<HeaderMap>) {
+        self.recording.found(head, body, trailers);
+    }
+
+    /// Answers with what nobody stores: the key is free, then everyone is told.
+    pub(crate) fn answer(mut self, head: H) {
         self.detach();
         self.landed = true;
-        self.recording.found(head, body, trailers);
+        self.recording.found(head, Bytes::new(), None);
     }
 
     /// Ends with a complete body, which it returns; the flight stays in the table until it leaves.

@@ -151,7 +151,7 @@ fn models_orphans_are_counted_out_and_in_again() {
                 other => panic!("the fetch goes on: {other:?}"),
             },
             Joined::Leader(lead, mut reader) => {
-                lead.answer(2, bytes::Bytes::new(), None);
+                lead.answer(2);
                 match head(&mut reader) {
                     Answer::Head(head) => head,
                     other => panic!("it has been answered: {other:?}"),
@@ -160,7 +160,7 @@ fn models_orphans_are_counted_out_and_in_again() {
             _ => panic!("there is room"),
         });
         drop(reader);
-        lead.answer(1, bytes::Bytes::new(), None);
+        lead.answer(1);
         assert!([1, 2].contains(&newcomer.join().unwrap()));
         assert_eq!(budgets.orphans.used(), 0);
         assert_eq!(budgets.followers.used(), 0);
@@ -178,11 +178,11 @@ fn models_a_fetch_without_a_budget_is_cancelled_and_the_next_caller_begins_anew(
         let newcomer = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
             // It came before the last reader left, or after the fetch had been given up.
             Joined::Follower(mut reader) => assert!(matches!(head(&mut reader), Answer::Head(1))),
-            Joined::Leader(lead, _reader) => lead.answer(2, bytes::Bytes::new(), None),
+            Joined::Leader(lead, _reader) => lead.answer(2),
             _ => panic!("there is room"),
         });
         drop(reader);
-        lead.answer(1, bytes::Bytes::new(), None);
+        lead.answer(1);
         newcomer.join().unwrap();
         assert_eq!(budgets.orphans.used(), 0);
         assert_eq!(table.len(), 0);
@@ -202,7 +202,7 @@ fn caller(table: &Table, store: &Mutex<Option<u8>>, calls: &AtomicUsize, now: In
         Joined::Leader(lead, _reader) => {
             let stored = *lock(store);
             if let Some(stored) = stored.filter(|_| guarded("the leader looks once more")) {
-                lead.answer(stored, bytes::Bytes::new(), None);
+                lead.answer(stored);
                 return stored;
             }
             calls.fetch_add(1, Ordering::SeqCst);

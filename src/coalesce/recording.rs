@@ -179,9 +179,17 @@ impl<H: Clone> Recording<H> {
         lock(&self.state).length
     }
 
-    /// Whether a follower is reading along, and would be cut short by a hand-over.
-    pub(crate) fn is_followed(&self) -> bool {
-        lock(&self.state).streaming > 0
+    /// Ends with the rest going to the leader alone, unless a follower reads along and would be cut
+    /// short: decided in one step, or one could come between.
+    pub(crate) fn hand_over(&self) -> bool {
+        let mut state = lock(&self.state);
+        if state.streaming > 0 && guarded("a hand-over cuts nobody short") {
+            return false;
+        }
+        let woken = state.finish(End::HandedOver, &self.budgets);
+        drop(state);
+        woken.wake();
+        true
     }
 
     /// Ends a body that is all there, in one exact allocation, which it returns.

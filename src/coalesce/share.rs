@@ -53,6 +53,8 @@ pub(crate) struct Ask {
     /// It has fields that may make its answer its own: those of credentials, and those that origins
     /// reflect though no key has them.
     pub(crate) personal: bool,
+    /// Of these it has the latter.
+    pub(crate) unkeyed: bool,
 }
 
 /// The kinds of request that are told apart.
@@ -100,7 +102,7 @@ impl Ask {
             RequestDirectives::default()
         };
         let wants = Wants { directives, authorization, cookie };
-        Self { kind, wants, range, conditional, refresh: false, personal }
+        Self { kind, wants, range, conditional, refresh: false, personal, unkeyed }
     }
 
     /// Whether it names who is asking.
@@ -202,12 +204,12 @@ pub(crate) enum Unkept {
 /// Decides it by the rule that forbade to keep the answer, and its status.
 pub(crate) fn unkept(refusal: &Refusal, status: StatusCode, place: Place) -> Unkept {
     let silent = matches!(refusal, Refusal::NoFreshnessNoValidator | Refusal::Status);
-    // These speak to one client, whatever else they say.
-    let personal = matches!(status.as_u16(), 401 | 403 | 407 | 429);
+    // Most of 400 to 499 speak to one client, of what was wrong with its request.
+    let of_resource = !status.is_client_error() || matches!(status.as_u16(), 404 | 405 | 410 | 414);
     match () {
         () if status.is_server_error() && silent => Unkept::Shared,
         () if status.is_server_error() => Unkept::Failure,
-        () if silent && !personal && place == Place::Coalesce => Unkept::Shared,
+        () if silent && of_resource && place == Place::Coalesce => Unkept::Shared,
         () => Unkept::Aside,
     }
 }
@@ -247,7 +249,9 @@ pub(crate) fn offered(
                 _ => Offered::Refused,
             }
         }
-        Sharing::InFlight { credentials } if keyed || !(*credentials || ask.credentials()) => {
+        Sharing::InFlight { credentials, unkeyed }
+            if (keyed || !(*credentials || ask.credentials())) && !(*unkeyed || ask.unkeyed) =>
+        {
             Offered::Taken
         }
         Sharing::InFlight { .. } if head.status.is_server_error() => Offered::Failure,
@@ -332,6 +336,9 @@ mod tests {
             (Silent, 401, Aside, Aside),
             (Status, 403, Aside, Aside),
             (Status, 429, Aside, Aside),
+            (Status, 431, Aside, Aside),
+            (Silent, 400, Aside, Aside),
+            (Silent, 410, Aside, Shared),
             (Private, 200, Aside, Aside),
             (NoStore, 200, Aside, Aside),
             (SetCookie, 200, Aside, Aside),

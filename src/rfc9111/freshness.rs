@@ -270,17 +270,17 @@ impl Ask {
 /// use seawall::rfc9111::Reuse;
 /// use std::time::Duration;
 ///
-/// /// May it be sent in place of an error of the origin, once it has been stale for so long?
-/// fn serves_instead(of_error: Reuse, stale_if_error: Duration) -> bool {
-///     match of_error {
+/// /// May it be sent in place of an error of the origin?
+/// fn stands_in(stored: Reuse, stale_if_error: Duration) -> bool {
+///     match stored {
 ///         Reuse::Fresh | Reuse::MaxStale(_) => true,
 ///         Reuse::Stale(stale_for) => stale_for <= stale_if_error,
 ///         Reuse::Validate | Reuse::NotForThisRequest => false,
 ///     }
 /// }
 /// let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
-/// assert!(serves_instead(Reuse::Stale(minute), hour));
-/// assert!(!serves_instead(Reuse::Validate, hour));
+/// assert!(stands_in(Reuse::Stale(minute), hour));
+/// assert!(!stands_in(Reuse::Validate, hour));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {

@@ -18,8 +18,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 pub use self::key::{Key, KeyWriter};
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
-pub use self::record::{Entry, Record};
-pub(crate) use self::record::{Head, Sharing, Variants};
+pub use self::record::{Entry, Record, Variants};
+pub(crate) use self::record::{Head, Sharing};
 use crate::error::BoxError;
 
 /// A place where records are kept under their keys.

@@ -1,6 +1,6 @@
 //! What is kept: entries, and which variants a key has.
 
-use std::{collections::VecDeque, fmt, mem, sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -10,13 +10,10 @@ use http::{
 use tokio::time::Instant;
 
 use super::Key;
-use crate::{
-    rfc9111::{
-        cache_status::{self, CACHE_STATUS, Member},
-        freshness::Lifetime,
-        vary::Names,
-    },
-    sync::{Mutex, lock},
+use crate::rfc9111::{
+    cache_status::{self, CACHE_STATUS, Member},
+    freshness::Lifetime,
+    vary::Names,
 };
 
 /// What a [`Store`](super::Store) keeps under a key. Cloning it is cheap: heads and bodies are shared.
@@ -175,7 +172,14 @@ pub(crate) enum Sharing {
     InFlight {
         /// Its own request had `Authorization` or `Cookie`.
         credentials: bool,
+        /// Its own request had fields that origins reflect and no key has.
+        unkeyed: bool,
     },
+}
+
+impl Sharing {
+    /// With nobody.
+    pub(crate) const OWN: Self = Self::InFlight { credentials: true, unkeyed: true };
 }
 
 impl Head {
@@ -255,7 +259,7 @@ fn weight_of(fields: &HeaderMap) -> usize {
 pub struct Variants {
     sets: Vec<Names>,
     /// The keys of the variants in the order in which they came: the oldest goes first.
-    recent: Mutex<VecDeque<Key>>,
+    known: Vec<Key>,
 }
 
 /// The most sets of names that are told apart; an older one is forgotten.
@@ -266,32 +270,31 @@ impl Variants {
         &self.sets
     }
 
-    /// With the variants that `names` tells apart, beside those known before.
-    pub(crate) fn and(before: Option<&Arc<Self>>, names: &Names) -> Arc<Self> {
-        match before {
-            Some(before) if before.sets.first() == Some(names) => Arc::clone(before),
-            Some(before) => {
-                let others = before.sets.iter().filter(|set| *set != names).cloned();
-                let sets = std::iter::once(names.clone()).chain(others).take(MOST_SETS).collect();
-                let recent = lock(&before.recent).clone();
-                Arc::new(Self { sets, recent: Mutex::new(recent) })
-            }
-            None => Arc::new(Self { sets: vec![names.clone()], recent: Mutex::default() }),
+    /// With the variant `key`, which `names` tells apart from others, beside those known before; and
+    /// the oldest one, where there are more than `most`. `None`: it is known.
+    ///
+    /// A record is never changed once it is stored: of two writers at once, one may lose its line in
+    /// the list of the known, and nothing else.
+    pub(crate) fn and(
+        before: Option<&Self>,
+        names: &Names,
+        key: &Key,
+        most: usize,
+    ) -> Option<(Self, Option<Key>)> {
+        let (sets, known) = before.map_or((&[][..], &[][..]), |b| (&b.sets[..], &b.known[..]));
+        if sets.first() == Some(names) && known.contains(key) {
+            return None;
         }
-    }
-
-    /// Notes that the variant `key` was stored; returns one that has to go, beyond `most`.
-    pub(crate) fn stored(&self, key: &Key, most: usize) -> Option<Key> {
-        let mut recent = lock(&self.recent);
-        if let Some(place) = recent.iter().position(|known| known == key) {
-            recent.remove(place);
-        }
-        recent.push_back(key.clone());
-        if recent.len() > most { recent.pop_front() } else { None }
+        let others = sets.iter().filter(|set| *set != names).cloned();
+        let sets = std::iter::once(names.clone()).chain(others).take(MOST_SETS).collect();
+        let mut known: Vec<_> = known.iter().filter(|other| *other != key).cloned().collect();
+        known.push(key.clone());
+        let oldest = (known.len() > most).then(|| known.remove(0));
+        Some((Self { sets, known }, oldest))
     }
 
     fn weight(&self) -> u64 {
-        let keys: usize = lock(&self.recent).iter().map(|key| key.as_bytes().len() + 48).sum();
+        let keys: usize = self.known.iter().map(|key| key.as_bytes().len() + 48).sum();
         (mem::size_of::<Self>() + self.sets.len() * 64 + keys) as u64
     }
 }

@@ -113,6 +113,10 @@ impl<H: Clone> Reader<H> {
     /// The next part of the body.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         let mut state = lock(&self.recording.state);
+        let handed_over = matches!(state.end, Some(End::HandedOver));
+        if handed_over && self.place != Place::Leader {
+            return Poll::Ready(Read::Failed(SharedError::new(FetchError::Aborted.into())));
+        }
         if self.position < state.length {
             let data = match &state.body {
                 Some(body) => body.slice(self.position..),
