@@ -81,7 +81,11 @@ impl<K> Engine<K> {
         *response.version_mut() = head.version;
         *response.headers_mut() = fields;
         if tells.layer {
-            response.extensions_mut().insert(Served::Storage);
+            let fresh = head.lifetime().is_none_or(|lifetime| {
+                lifetime.current_age(now.saturating_duration_since(head.born)) < lifetime.fresh_for
+            });
+            let served = if fresh { Served::Storage } else { Served::Stale };
+            response.extensions_mut().insert(served);
         }
         response
     }
@@ -98,8 +102,9 @@ impl<K> Engine<K> {
         if self.place == Place::Cache {
             set_age(&mut fields, head, now);
         }
+        let from_storage = reader.is_from_storage(head.born);
         if call.tells.client {
-            let member = match reader.is_from_storage(head.born) {
+            let member = match from_storage {
                 true => Member::hit(),
                 false => Member::forwarded(call.why).fwd_status(head.status).collapsed(),
             };
@@ -115,7 +120,8 @@ impl<K> Engine<K> {
         *response.version_mut() = head.version;
         *response.headers_mut() = fields;
         if call.tells.layer {
-            response.extensions_mut().insert(Served::Origin);
+            let served = if from_storage { Served::Storage } else { Served::Origin };
+            response.extensions_mut().insert(served);
         }
         response
     }

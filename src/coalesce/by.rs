@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     hash::Hash,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -74,7 +74,7 @@ impl CoalesceLayer {
 /// # Ok(()) }
 /// ```
 pub struct CoalesceByLayer<F, K, T> {
-    flights: Arc<Flights<K, T>>,
+    flights: Arc<Flights<K, Shared<T>>>,
     key: F,
 }
 
@@ -127,7 +127,7 @@ impl<F, K, T> fmt::Debug for CoalesceByLayer<F, K, T> {
 /// ```
 pub struct CoalesceBy<S, F, K, T> {
     inner: S,
-    flights: Arc<Flights<K, T>>,
+    flights: Arc<Flights<K, Shared<T>>>,
     key: F,
 }
 
@@ -168,14 +168,14 @@ where
     }
 }
 
-async fn fetch<S, R, K, T>(inner: S, request: R, lead: Lead<K, T>, deadline: Instant)
+async fn fetch<S, R, K, T>(inner: S, request: R, lead: Lead<K, Shared<T>>, deadline: Instant)
 where
     S: Service<R, Response = T, Error: Into<BoxError>>,
     K: Hash + Eq + Clone,
     T: Clone,
 {
     match timeout_at(deadline, send(inner, request)).await {
-        Ok(Ok(response)) => lead.answer(response),
+        Ok(Ok(response)) => lead.answer(Shared::new(response)),
         Ok(Err(error)) => lead.end(End::Failed(SharedError::new(error))),
         Err(_) => lead.end(End::Failed(SharedError::new(FetchError::Deadline.into()))),
     }
@@ -208,6 +208,32 @@ impl<S: fmt::Debug, F, K, T> fmt::Debug for CoalesceBy<S, F, K, T> {
     }
 }
 
+/// A response for all who wait. Each copies it under a lock of its own: what a `clone` does is not
+/// ours to know, and must not hold up the flight.
+struct Shared<T>(Arc<Mutex<T>>);
+
+impl<T: Clone> Shared<T> {
+    fn new(response: T) -> Self {
+        Self(Arc::new(Mutex::new(response)))
+    }
+
+    fn copy(&self) -> T {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
 /// The response of a [`CoalesceBy`]. Dropping it, even the first, harms no other caller.
 ///
 /// ```
@@ -226,7 +252,7 @@ pub struct CoalesceByFuture<T> {
 }
 
 enum Waiting<T> {
-    For(Reader<T>),
+    For(Reader<Shared<T>>),
     /// There is no place left to wait in.
     Alone(Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>),
 }
@@ -241,7 +267,7 @@ impl<T: Clone> Future for CoalesceByFuture<T> {
         match &mut self.waiting {
             Waiting::Alone(call) => call.as_mut().poll(cx),
             Waiting::For(reader) => Poll::Ready(match ready!(reader.poll_head(cx)) {
-                Answer::Head(response) => Ok(response),
+                Answer::Head(response) => Ok(response.copy()),
                 Answer::Failed(error) => Err(error.into()),
                 Answer::Aside | Answer::Personal => Err(FetchError::Aborted.into()),
             }),

@@ -189,6 +189,33 @@ fn models_a_fetch_without_a_budget_is_cancelled_and_the_next_caller_begins_anew(
     });
 }
 
+#[test]
+fn models_a_hand_over_cuts_nobody_short_who_reads_along() {
+    holds_only_with("a hand-over cuts nobody short", || {
+        let (table, _) = table(1);
+        let now = Instant::now();
+        let (lead, leader) = lead(&table, now);
+        let Joined::Follower(mut follower) = table.join(&KEY, Join::Any, now) else {
+            panic!("a leader is there")
+        };
+        lead.recording().head(1, Open::AtHead, now);
+        assert!(lead.recording().push(&bytes::Bytes::from_static(b"ab"), now));
+        let reading = thread::spawn(move || match head(&mut follower) {
+            // It reads along: all of it must come.
+            Answer::Head(_) => assert_eq!(read(&mut follower), b"ab"),
+            // It came too late, and has seen nothing.
+            Answer::Aside => {}
+            other => panic!("nothing failed: {other:?}"),
+        });
+        if !lead.recording().hand_over() {
+            lead.complete(None);
+        }
+        lead.leave();
+        reading.join().unwrap();
+        drop(leader);
+    });
+}
+
 /// A caller as the engine is one: looks, joins, looks once more, fetches, stores, leaves.
 fn caller(table: &Table, store: &Mutex<Option<u8>>, calls: &AtomicUsize, now: Instant) -> u8 {
     if let Some(stored) = *lock(store) {

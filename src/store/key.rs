@@ -89,7 +89,8 @@ pub struct KeyWriter {
 }
 
 impl KeyWriter {
-    pub(crate) fn new() -> Self {
+    /// A key without parts.
+    pub fn new() -> Self {
         Self { inline: [0; INLINE], written: 0, spilled: Vec::new(), too_long: false }
     }
 
@@ -137,7 +138,7 @@ impl KeyWriter {
         }
     }
 
-    /// What has been written.
+    /// What has been written: in a layer, first of all a byte of its own, then the parts.
     pub fn as_bytes(&self) -> &[u8] {
         if self.spilled.is_empty() { &self.inline[..self.written] } else { &self.spilled }
     }
@@ -182,6 +183,12 @@ impl KeyWriter {
             self.spilled.extend_from_slice(&self.inline[..self.written]);
             self.spilled.extend_from_slice(bytes);
         }
+    }
+}
+
+impl Default for KeyWriter {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
