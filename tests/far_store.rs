@@ -196,5 +196,7 @@ async fn what_is_stale_in_a_far_store_is_validated_once_for_all_who_ask() {
         assert_eq!(read.unwrap().text(), "0");
     }
     assert_eq!(calls.count(), 2);
+    // The store is written to when everyone has been answered.
+    sleep(SECOND).await;
     assert_nothing_is_left(&cache);
 }
