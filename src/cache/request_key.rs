@@ -74,12 +74,6 @@ pub trait RequestKey<B>: Clone + Send + Sync + 'static {
     fn has_credentials(&self) -> bool {
         false
     }
-
-    /// A second body for the same request, where one is needed. The default has none.
-    fn again(&self, body: &B) -> Option<B> {
-        let _ = body;
-        None
-    }
 }
 
 impl<F, B> RequestKey<B> for F

@@ -36,7 +36,7 @@ impl<K> Engine<K> {
             None => Found::OtherVariants,
             Some(entry) if entry.key().as_bytes() == key.as_bytes() => Found::Entry(entry),
             Some(_) => {
-                self.cache.listener.tell(&Event::ForeignEntry);
+                self.foreign();
                 Found::Nothing
             }
         }
@@ -112,7 +112,7 @@ impl<K> Engine<K> {
                 newest.map_or(Found::OtherVariants, Found::Entry)
             }
             Some(Record::Entry(_)) => {
-                self.cache.listener.tell(&Event::ForeignEntry);
+                self.foreign();
                 Found::Nothing
             }
             None => Found::Nothing,
@@ -156,6 +156,10 @@ impl<K> Engine<K> {
         let written =
             timeout(self.cache.limits.put_deadline, self.cache.store.put(key, record)).await;
         self.checked(Operation::Put, written.unwrap_or_else(|late| Err(late.into())));
+    }
+
+    fn foreign(&self) {
+        self.cache.listener.tell(&Event::ForeignEntry);
     }
 
     fn checked<T>(&self, operation: Operation, result: Result<T, BoxError>) -> Option<T> {

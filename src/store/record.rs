@@ -254,8 +254,21 @@ fn weight_of(fields: &HeaderMap) -> usize {
 
 /// How the answers of one key vary.
 ///
-/// What is kept under the key itself is only which fields tell variants apart: a fact that every
-/// writer agrees on, so that two of them at once lose nothing.
+/// What is kept under the key itself is which fields tell variants apart, and the list of those that
+/// are kept under keys of their own. To a store it is a record like any other.
+///
+/// ```
+/// use seawall::store::Record;
+///
+/// fn kind(record: &Record) -> &'static str {
+///     match record {
+///         Record::Entry(_) => "an answer",
+///         Record::Variants(_) => "where its variants are",
+///         _ => "something newer",
+///     }
+/// }
+/// # let _ = kind;
+/// ```
 pub struct Variants {
     sets: Vec<Names>,
     /// The keys of the variants in the order in which they came: the oldest goes first.
