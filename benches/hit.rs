@@ -44,7 +44,8 @@ fn fields(size: usize) -> HeaderMap {
     fields.insert("content-type", "application/json".parse().unwrap());
     fields.insert("cache-control", "public, max-age=86400".parse().unwrap());
     fields.insert("etag", "\"5d8c72a5edda8d6a\"".parse().unwrap());
-    fields.insert("date", "Sat, 21 Nov 2026 12:00:00 GMT".parse().unwrap());
+    let now = seawall::rfc9111::date::format(std::time::SystemTime::now());
+    fields.insert("date", http::HeaderValue::from_bytes(&now).unwrap());
     fields.insert("server", "origin/1.0".parse().unwrap());
     fields.insert("content-length", size.into());
     fields
