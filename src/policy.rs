@@ -152,7 +152,7 @@ impl Policy for FixedTtl {
         // The profile decides once more, as if the origin had named the lifetime: nothing else that
         // it may have against the answer is passed over.
         let mut response = answered.response.clone();
-        let named = format!("max-age={}", self.ttl.as_secs());
+        let named = format!("max-age={}", self.ttl.as_secs().max(u64::from(!self.ttl.is_zero())));
         if let Ok(named) = HeaderValue::from_str(&named) {
             response.append(CACHE_CONTROL, named);
         }

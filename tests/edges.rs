@@ -325,6 +325,7 @@ async fn only_if_cached_is_answered_from_a_far_store_too() {
     let only = || with(get("/"), "cache-control", "only-if-cached");
     assert!(call(&mut service, only()).await.is_err());
     call(&mut service, get("/")).await.unwrap();
+    sleep(SECOND).await;
     assert_eq!(call(&mut service, only()).await.unwrap().text(), "x");
     assert_eq!(calls.count(), 1);
 }
@@ -397,4 +398,135 @@ async fn a_caller_who_stays_is_no_orphan() {
         call(&mut service, get("/")).await.unwrap();
     }
     assert_eq!(told.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_too_long_for_a_key_is_nobody_elses() {
+    for status in [200, 503] {
+        let (calls, inner) = origin(move |_, request: Req| async move {
+            sleep(SECOND).await;
+            let user = sent(&request, "x-session")[..3].to_owned();
+            Ok(answer_status(status, &[("vary", "x-session")], user))
+        });
+        let service = CoalesceLayer::new().layer(inner);
+        let session = |user: &str| with(get("/"), "x-session", &user.repeat(10_000));
+        let (ann, bob) = (asked(&service, session("ann")), asked(&service, session("bob")));
+        assert_eq!(ann.await.unwrap().unwrap().text(), "ann");
+        // Of a failure he may learn that it is one.
+        if let Ok(read) = bob.await.unwrap() {
+            assert_eq!((read.text(), calls.count()), ("bob", 2), "{status}");
+        } else {
+            assert_eq!(status, 503);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_for_one_persons_request_does_not_send_all_others_to_the_origin() {
+    let (calls, inner) = origin(|_, request: Req| async move {
+        sleep(SECOND).await;
+        let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
+        let validates = request.headers().contains_key("if-none-match");
+        Ok(if validates { answer_status(304, &fields, "") } else { answer(&fields, "hello") })
+    });
+    let mut service = CacheLayer::new(cache()).layer(inner);
+    call(&mut service, get("/")).await.unwrap();
+    sleep(20 * SECOND).await;
+    let personal = asked(&service, with(get("/"), "x-forwarded-host", "x"));
+    tokio::task::yield_now().await;
+    let before = calls.count();
+    for read in at_once(&service, (0..100).map(|_| get("/"))).await {
+        assert_eq!(read.unwrap().text(), "hello");
+    }
+    personal.await.unwrap().unwrap();
+    assert!(calls.count() - before <= 2, "{}", calls.count() - before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_who_was_there_at_the_deadline_and_left_takes_nobody_down() {
+    let (_, inner) = origin(|_, _| async {
+        let steps =
+            (0..100_u8).flat_map(|n| [Step::Data(Bytes::from(vec![n; 10])), Step::Wait(SECOND)]);
+        let fields = [("cache-control", "max-age=600"), ("content-length", "1000")];
+        Ok(streamed(&fields, Steps::new(steps)))
+    });
+    let service = CacheLayer::new(cache()).layer(inner);
+    let leader = asked(&service, get("/"));
+    sleep(28 * SECOND).await;
+    let follower = asked(&service, get("/"));
+    sleep(4 * SECOND).await;
+    follower.abort();
+    assert_eq!(leader.await.unwrap().unwrap().body.len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_answers_vary_now_and_then_keeps_few_records() {
+    let (_, inner) = origin(|call, _| async move {
+        let varies = [("cache-control", "max-age=600"), ("vary", "x-v")];
+        let plain = [("cache-control", "max-age=1")];
+        Ok(if call % 2 == 0 { answer(&varies, "x") } else { answer(&plain, "x") })
+    });
+    let far = Far::default();
+    let cache = Cache::builder(far.clone()).variants(2).build();
+    let mut service = CacheLayer::new(cache).layer(inner);
+    for variant in 0..50 {
+        call(&mut service, with(get("/"), "x-v", &variant.to_string())).await.unwrap();
+        sleep(2 * SECOND).await;
+    }
+    let records = far.0.0.lock().unwrap().len();
+    assert!(records <= 3, "{records}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lifetime_below_a_second_is_one() {
+    let (calls, inner) = origin(|_, _| async { Ok(answer(&[], "x")) });
+    let layer = CacheLayer::new(cache()).policy(FixedTtl::new(SECOND / 2));
+    let mut service = layer.layer(inner);
+    for _ in 0..3 {
+        call(&mut service, get("/")).await.unwrap();
+    }
+    assert_eq!(calls.count(), 1);
+    sleep(SECOND).await;
+    call(&mut service, get("/")).await.unwrap();
+    assert_eq!(calls.count(), 2);
+}
+
+/// A far store whose first write takes longer than its later ones.
+#[derive(Clone, Default)]
+struct Uneven(Far, Arc<AtomicUsize>);
+
+impl Store for Uneven {
+    async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
+        self.0.get(key).await
+    }
+
+    async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
+        let late = self.1.fetch_add(1, Ordering::SeqCst) == 1;
+        sleep(if late { SECOND / 5 } else { SECOND / 1_000 }).await;
+        self.0.put(key, record).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), BoxError> {
+        self.0.remove(key).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_write_of_a_validated_answer_does_not_outlive_a_newer_one() {
+    let (_, inner) = origin(|call, _| async move {
+        Ok(match call {
+            0 => answer(&[("cache-control", "max-age=1"), ("etag", "\"1\"")], "v1"),
+            1 => answer_status(304, &[("cache-control", "max-age=600"), ("etag", "\"1\"")], ""),
+            _ => answer(&[("cache-control", "max-age=600"), ("etag", "\"2\"")], "v2"),
+        })
+    });
+    let mut service = CacheLayer::new(Cache::new(Uneven::default())).layer(inner);
+    call(&mut service, get("/")).await.unwrap();
+    sleep(5 * SECOND).await;
+    assert_eq!(call(&mut service, get("/")).await.unwrap().text(), "v1");
+    sleep(SECOND / 1_000).await;
+    let reload = with(get("/"), "cache-control", "no-cache");
+    assert_eq!(call(&mut service, reload).await.unwrap().text(), "v2");
+    sleep(SECOND).await;
+    assert_eq!(call(&mut service, get("/")).await.unwrap().text(), "v2");
 }

@@ -62,7 +62,7 @@ pin_project! {
         Stored { body: Bytes, trailers: Option<Arc<HeaderMap>> },
         OnItsWay { reader: Reader<Arc<Head>>, cut: Option<Cut>, length: Option<u64>, rest: Rest<B> },
         Origin { #[pin] body: B },
-        HandedOver { body: Pin<Box<B>>, cut: Option<Cut> },
+        HandedOver { body: Pin<Box<B>>, cut: Option<Cut>, trailers: Option<Box<HeaderMap>> },
     }
 }
 
@@ -84,6 +84,8 @@ pub(crate) enum Rest<B> {
 pub(crate) struct HandedOver<B> {
     pub(crate) first: Option<Bytes>,
     pub(crate) body: Pin<Box<B>>,
+    /// Trailers that were read, where the end was not.
+    pub(crate) trailers: Option<Box<HeaderMap>>,
 }
 
 impl<B> Body<B> {
@@ -133,9 +135,12 @@ where
                 KindOf::Origin { body } => {
                     return body.poll_frame(cx).map_err(Into::into);
                 }
-                KindOf::HandedOver { body, cut } => {
+                KindOf::HandedOver { body, cut, trailers } => {
                     let Some(cut) = cut else {
-                        return body.as_mut().poll_frame(cx).map_err(Into::into);
+                        let frame =
+                            ready!(body.as_mut().poll_frame(cx)).map(|f| f.map_err(Into::into));
+                        let recorded = || trailers.take().map(|all| Ok(Frame::trailers(*all)));
+                        return Poll::Ready(frame.or_else(recorded));
                     };
                     if cut.take == 0 {
                         return Poll::Ready(None);
@@ -184,7 +189,8 @@ where
                             if let Some(cut) = &mut cut {
                                 cut.apply(&mut first);
                             }
-                            kind.set(Kind::HandedOver { body: rest.body, cut });
+                            let trailers = rest.trailers;
+                            kind.set(Kind::HandedOver { body: rest.body, cut, trailers });
                             if !first.is_empty() {
                                 return Poll::Ready(Some(Ok(Frame::data(first))));
                             }
@@ -203,7 +209,7 @@ where
             }
             Kind::Origin { body } => body.is_end_stream(),
             Kind::HandedOver { cut: Some(cut), .. } => cut.take == 0,
-            Kind::HandedOver { body, .. } => body.is_end_stream(),
+            Kind::HandedOver { body, trailers, .. } => trailers.is_none() && body.is_end_stream(),
         }
     }
 

@@ -36,6 +36,7 @@ use crate::{
     rfc9111::{
         cache_status::{CACHE_STATUS, Fwd, Member},
         freshness::Reuse,
+        vary::Names,
     },
     store::{Head, Key, KeyWriter},
 };
@@ -72,6 +73,13 @@ pub(super) struct Call<B> {
     pub(super) tells: Tells,
     /// What is remembered of the key.
     pub(super) remembered: Option<Aside>,
+}
+
+impl<B> Call<B> {
+    /// Its key among the variants that `names` tells apart.
+    fn variant(&self, names: &Names) -> Option<Key> {
+        variant_key(&self.primary, names, self.request.headers())
+    }
 }
 
 /// To whom this engine says how it answered.
@@ -225,8 +233,10 @@ impl<K> Engine<K> {
                 }
                 Answer::Head(head) => {
                     let now = Instant::now();
-                    let variant = self.variant(&head, &call);
-                    let same = variant.as_ref().is_none_or(|variant| *variant == head.key);
+                    let names = head.names.as_ref();
+                    let variant = names.map(|names| call.variant(names));
+                    // One that is too long for a key is like no other.
+                    let same = variant.as_ref().is_none_or(|own| own.as_ref() == Some(&head.key));
                     let resident = now.saturating_duration_since(head.born);
                     let keyed = self.key.has_credentials();
                     let policy = &*self.policy;
@@ -239,7 +249,7 @@ impl<K> Engine<K> {
                             return Err(SharedError::new(failure.into()).into());
                         }
                         Offered::Refused => break,
-                        Offered::OtherVariant => match variant {
+                        Offered::OtherVariant => match variant.flatten() {
                             Some(variant) if variant != call.key => call.key = variant,
                             _ => break,
                         },
@@ -262,13 +272,6 @@ impl<K> Engine<K> {
             },
             Follows::Any | Follows::No => flights.join(key, Join::Any, now),
         }
-    }
-
-    /// The key of this call among the variants that `head` is one of; `None` where it has none.
-    fn variant<B>(&self, head: &Head, call: &Call<B>) -> Option<Key> {
-        let variant = variant_key(&call.primary, head.names.as_ref()?, call.request.headers());
-        // A variant that is too long for a key is like no other's.
-        Some(variant.unwrap_or_else(|| call.key.clone()))
     }
 
     /// Fetches for all who join, in a task that none of them can take down.

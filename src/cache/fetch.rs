@@ -122,15 +122,26 @@ where
                 Some(Freshened { entry, fate }) => {
                     let member = Member::forwarded(call.why).fwd_status(parts.status);
                     engine.cache.listener.tell(&Event::Freshened);
-                    answered_by(&lead, entry.clone());
-                    let _ = answer.send(Led::Stored(entry.clone(), Some(member)));
-                    // Nobody waits for the store any more.
+                    let led = Led::Stored(entry.clone(), Some(member));
                     match fate {
-                        Fate::Stored if lead.may_store() => engine.put(&call.primary, entry).await,
-                        Fate::Removed => engine.remove(entry.key()).await,
-                        Fate::Stored | Fate::Left => {}
+                        Fate::Left => {
+                            engine.remember(&call.primary, Some(Lasting::Personal));
+                            lead.end(End::Personal);
+                            let _ = answer.send(led);
+                        }
+                        Fate::Removed => {
+                            let key = entry.key().clone();
+                            lead.end(End::Aside);
+                            let _ = answer.send(led);
+                            engine.remove(&key).await;
+                        }
+                        Fate::Stored => {
+                            answered_by(&lead, entry.clone());
+                            let _ = answer.send(led);
+                            // Nobody waits for the store any more.
+                            engine.store(lead, &call.primary, entry).await;
+                        }
                     }
-                    lead.leave();
                 }
                 // A 304 about another answer than ours: what we have is of no use, and there is
                 // nothing else to give.
@@ -230,7 +241,7 @@ where
         let unproven =
             |kept: &Kept| call.remembered == Some(Aside::Outgrown) && kept.length.is_none();
         let kept = match verdict {
-            Verdict::Keep(kept) if !unproven(&kept) => {
+            Verdict::Keep(kept) if !unproven(&kept) && call.ask.kind == Kind::Get => {
                 engine.forget(&call.primary, &kept, call.ask.personal);
                 Some(kept).filter(|kept| kept.store && !engine.cache.tasks.are_draining())
             }

@@ -48,7 +48,7 @@ impl Patience {
 /// How a body stopped being recorded.
 enum Stopped {
     /// `true`: and it says so itself.
-    Complete(Option<HeaderMap>, bool),
+    Complete(bool),
     Failed(BoxError),
     /// It does not fit; the frame that did not is not recorded.
     Outgrown {
@@ -68,13 +68,18 @@ where
         let mut body = Box::pin(body);
         let limits = self.engine.cache.limits;
         let mut patience = Patience { until: self.deadline, idle: limits.fetch_deadline };
+        let mut extended = false;
+        let mut trailers = None;
         let stopped = loop {
-            match self.record(body.as_mut(), kind, patience).await {
-                Stopped::Late if patience.until == self.deadline => {
+            match self.record(body.as_mut(), kind, patience, &mut trailers).await {
+                Stopped::Late => {
                     // Nobody joins from here on: newcomers begin anew.
                     self.lead.detach();
                     if self.lead.recording().hand_over() {
                         break Stopped::Late;
+                    }
+                    if std::mem::replace(&mut extended, true) {
+                        break Stopped::Failed(FetchError::Deadline.into());
                     }
                     // Others read along, and cannot be handed the rest: it is recorded for them, but
                     // neither for ever nor through a silence.
@@ -82,27 +87,28 @@ where
                     let until = self.deadline + limits.fetch_deadline;
                     patience = Patience { until, idle: limits.stalled_after };
                 }
-                Stopped::Late => break Stopped::Failed(FetchError::Deadline.into()),
                 stopped => break stopped,
             }
         };
         let engine = self.engine;
         let listener = &engine.cache.listener;
         match stopped {
-            Stopped::Complete(trailers, whole) => {
+            Stopped::Complete(whole) => {
                 self.store &= whole;
                 if !self.store {
                     // Nobody who comes from now on may have it.
                     self.lead.detach();
                 }
                 let body = self.lead.complete(trailers.clone());
-                if self.store && self.lead.may_store() {
-                    let trailers = trailers.map(Arc::new);
+                if self.store {
                     let bytes = body.len();
-                    engine.put(&self.primary, Entry { head: self.head, body, trailers }).await;
-                    listener.tell(&Event::Stored { bytes });
+                    let entry = Entry { head: self.head, body, trailers: trailers.map(Arc::new) };
+                    if engine.store(self.lead, &self.primary, entry).await {
+                        listener.tell(&Event::Stored { bytes });
+                    }
+                } else {
+                    self.lead.leave();
                 }
-                self.lead.leave();
             }
             Stopped::Failed(error) => {
                 listener.tell(&Event::OriginFailed(&*error));
@@ -116,7 +122,11 @@ where
                 self.lead.detach();
                 if self.lead.recording().hand_over() {
                     let first = Some(frame);
-                    let _ = self.hand_over.send(HandedOver { first, body });
+                    let _ = self.hand_over.send(HandedOver {
+                        first,
+                        body,
+                        trailers: trailers.map(Box::new),
+                    });
                     self.lead.leave();
                 } else {
                     self.lead.end(End::Failed(SharedError::new(FetchError::Aborted.into())));
@@ -125,17 +135,26 @@ where
             Stopped::Late => {
                 listener.tell(&Event::HandedOver);
                 engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
-                let _ = self.hand_over.send(HandedOver { first: None, body });
+                let _ = self.hand_over.send(HandedOver {
+                    first: None,
+                    body,
+                    trailers: trailers.map(Box::new),
+                });
                 self.lead.leave();
             }
         }
     }
 
     /// Records frames until it has to stop.
-    async fn record(&self, mut body: Pin<&mut R>, kind: Kind, patience: Patience) -> Stopped {
+    async fn record(
+        &self,
+        mut body: Pin<&mut R>,
+        kind: Kind,
+        patience: Patience,
+        trailers: &mut Option<HeaderMap>,
+    ) -> Stopped {
         let recording = self.lead.recording();
         let max_body = self.engine.cache.limits.max_body;
-        let mut trailers = None;
         let mut unpublished = 0;
         loop {
             let frame = poll_fn(|cx| {
@@ -179,11 +198,11 @@ where
         let reset = self.head.version > Version::HTTP_11 && !body.is_end_stream();
         if declared.is_none() && reset && !self.engine.store_unframed {
             // HTTP/2 can end a stream without an error and without its end (RFC 9113 §8.1).
-            return Stopped::Complete(trailers, false);
+            return Stopped::Complete(false);
         }
         if declared.is_some_and(|declared| declared != recording.length() as u64) {
             return Stopped::Failed(FetchError::Length.into());
         }
-        Stopped::Complete(trailers, true)
+        Stopped::Complete(true)
     }
 }

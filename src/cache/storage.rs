@@ -9,11 +9,14 @@ use tokio::time::{Instant, timeout};
 
 use super::engine::Engine;
 use crate::{
-    coalesce::share::{Ask, Place},
+    coalesce::{
+        flights::Lead,
+        share::{Ask, Place},
+    },
     error::BoxError,
     observe::{Event, Operation},
     rfc9111::{freshness::Reuse, vary::Names},
-    store::{Entry, Key, KeyWriter, Record, Variants},
+    store::{Entry, Head, Key, KeyWriter, Record, Variants},
 };
 
 /// What a look at what is near found.
@@ -125,12 +128,31 @@ impl<K> Engine<K> {
         self.checked(Operation::Get, found.unwrap_or_else(|late| Err(late.into()))).flatten()
     }
 
+    /// Stores what a flight has fetched, and takes the flight out of the table; whether it stored.
+    pub(super) async fn store(
+        &self,
+        lead: Lead<Key, Arc<Head>>,
+        primary: &Key,
+        entry: Entry,
+    ) -> bool {
+        let stores = lead.may_store();
+        if stores {
+            let key = entry.key().clone();
+            self.put(primary, entry).await;
+            if self.cache.store.is_remote() && !lead.is_newest() {
+                // A later flight began while the store took its time, and whose write came last is
+                // not known: a miss is better than the older answer.
+                self.remove(&key).await;
+            }
+        }
+        lead.leave();
+        stores
+    }
+
     /// Stores `entry`, under its own key and in the list of variants of `primary`.
     pub(super) async fn put(&self, primary: &Key, entry: Entry) {
         let key = entry.key().clone();
         let names = entry.head.names.clone();
-        self.write(key.clone(), Record::Entry(entry)).await;
-        let Some(names) = names else { return };
         let before = match self.cache.store.peek(primary.as_bytes()) {
             None if self.cache.store.is_remote() => self.get(primary).await,
             near => near,
@@ -138,6 +160,14 @@ impl<K> Engine<K> {
         let before = match &before {
             Some(Record::Variants(variants)) => Some(&**variants),
             _ => None,
+        };
+        self.write(key.clone(), Record::Entry(entry)).await;
+        let Some(names) = names else {
+            // It does not vary any more, and lies where the list of the variants was.
+            for variant in before.map_or(&[][..], Variants::known) {
+                self.remove(variant).await;
+            }
+            return;
         };
         let most = self.cache.limits.variants;
         let Some((variants, oldest)) = Variants::and(before, &names, &key, most) else { return };

@@ -115,12 +115,16 @@ impl<K> Engine<K> {
             }
             Vary::None | Vary::Any => (None, Some(taking.primary.clone())),
         };
-        let (keep, key) = match (self.policy.keep(&taking.answered), key) {
-            (Keep::For(lifetime), Some(key)) if !is_too_large(response) => {
-                (Keep::For(lifetime), key)
-            }
-            (Keep::For(_), _) => (Keep::No(Refusal::HeadTooLarge), taking.primary.clone()),
-            (keep, key) => (keep, key.unwrap_or_else(|| taking.primary.clone())),
+        let Some(key) = key else {
+            // What tells this variant from others is too long for a key: it is nobody else's, and
+            // says nothing of the others.
+            self.not_stored(Refusal::HeadTooLarge);
+            let unkept = if status.is_server_error() { Unkept::Failure } else { Unkept::Aside };
+            return Verdict::Not(unkept, None);
+        };
+        let keep = match self.policy.keep(&taking.answered) {
+            Keep::For(_) if is_too_large(response) => Keep::No(Refusal::HeadTooLarge),
+            keep => keep,
         };
         let outgrown = taking.ask.kind == Kind::Get
             && length.is_some_and(|length| length > self.cache.limits.max_body as u64);

@@ -273,6 +273,13 @@ impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
         self.recording.found(head, Bytes::new(), None);
     }
 
+    /// Whether no later flight of its key has begun.
+    pub(crate) fn is_newest(&self) -> bool {
+        let Some(key) = &self.key else { return true };
+        let shard = lock(self.flights.shard(key));
+        shard.get(key).is_some_and(|slot| Arc::ptr_eq(&slot.current, &self.recording))
+    }
+
     /// Ends with a complete body, which it returns; the flight stays in the table until it leaves.
     pub(crate) fn complete(&self, trailers: Option<HeaderMap>) -> Bytes {
         self.recording.complete(trailers)

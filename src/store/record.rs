@@ -283,6 +283,10 @@ impl Variants {
         &self.sets
     }
 
+    pub(crate) fn known(&self) -> &[Key] {
+        &self.known
+    }
+
     /// With the variant `key`, which `names` tells apart from others, beside those known before; and
     /// the oldest one, where there are more than `most`. `None`: it is known.
     ///
