@@ -154,7 +154,7 @@ impl<K> Engine<K> {
         let key = entry.key().clone();
         let names = entry.head.names.clone();
         let before = match self.cache.store.peek(primary.as_bytes()) {
-            None if self.cache.store.is_remote() => self.get(primary).await,
+            None if names.is_some() && self.cache.store.is_remote() => self.get(primary).await,
             near => near,
         };
         let before = match &before {
