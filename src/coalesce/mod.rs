@@ -63,7 +63,7 @@ use crate::{
 ///
 /// Which requests and answers are shared follows HTTP: a GET or HEAD without a body, whose answer
 /// nothing forbids to reuse. An answer without explicit freshness is shared where neither request has
-/// `Authorization` or `Cookie`, unless its status speaks to one client (401, 403, 407, 429). An event
+/// `Authorization` or `Cookie`, unless its status speaks to one client (400 to 499, but for 404, 405, 410 and 414). An event
 /// stream that names neither freshness nor a validator is each caller's own: who joins late has missed
 /// its beginning. See the [module](self) for the contract.
 ///
