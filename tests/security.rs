@@ -10,6 +10,8 @@ mod process;
 
 #[path = "security/echo.rs"]
 mod echo;
+#[path = "security/flooding.rs"]
+mod flooding;
 #[path = "security/gateway.rs"]
 mod gateway;
 #[path = "security/requests.rs"]
