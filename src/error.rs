@@ -134,6 +134,8 @@ pub struct Rejected {
 pub enum Reason {
     /// The request said `only-if-cached`, and nothing stored may answer it (RFC 9111 §5.2.1.7).
     OnlyIfCached,
+    /// The origin failed for this key a moment ago, and is not asked again yet.
+    Failing,
 }
 
 impl Rejected {
@@ -169,6 +171,7 @@ impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason {
             Reason::OnlyIfCached => f.write_str("nothing stored may answer an only-if-cached call"),
+            Reason::Failing => f.write_str("the origin failed for this key a moment ago"),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Tower layers that stand between a service and its origin and keep both alive.
 //!
 //! - [`CacheLayer`] answers GET and HEAD by RFC 9111 from a store, and fetches once what it has not.
+//! - [`StaleWhileRevalidateLayer`] does the same, and gives what is stale at once while it is fetched
+//!   anew.
 //! - [`CoalesceLayer`] answers identical concurrent requests with one call.
 //! - [`RespondLayer`] turns errors into responses.
 //!
@@ -48,11 +50,14 @@
 pub mod cache;
 pub mod coalesce;
 mod error;
+pub mod journal;
 pub mod marks;
 pub mod observe;
 pub mod policy;
 pub mod respond;
 pub mod rfc9111;
+mod stale_while_revalidate;
+mod staleness;
 pub mod store;
 mod sync;
 
@@ -60,9 +65,11 @@ pub use self::{
     cache::{Cache, CacheLayer, NoKey, RequestKey, UriKey},
     coalesce::CoalesceLayer,
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
+    journal::{Invalidation, Invalidator},
     policy::{FixedTtl, Policy},
     respond::RespondLayer,
     rfc9111::profile::Profile,
+    stale_while_revalidate::StaleWhileRevalidateLayer,
 };
 
 /// The example in the README compiles and runs.

@@ -5,11 +5,13 @@
 //! |---|---|---|
 //! | [`Flight`] | a request | these flight tables are fetching it already |
 //! | [`Refresh`] | a request | validate what you have; do not answer from it |
-//! | [`Served`] | a response | it came from the origin, or from storage, fresh or stale |
+//! | [`Served`] | a response | it came from the origin, or from storage, fresh or stale; and its fence |
 //!
 //! An engine that meets the mark of its own flight table steps aside: the same layer twice, or two
 //! layers over one [`Cache`](crate::Cache), are one engine. [`Served`] is written where someone
 //! reads it, that is where the request carries a mark: a plain hit pays nothing for it.
+
+use crate::journal::Fence;
 
 /// Which flight tables are fetching this request, outermost first.
 ///
@@ -69,14 +71,17 @@ impl Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh;
 
-/// Where an answer came from. It is there only where the request carries a mark.
+/// Where an answer came from, and how far the [journal](crate::journal) had come when it was
+/// fetched. It is there only where the request carries a mark.
 ///
 /// ```
 /// # use bytes::Bytes;
 /// # use http::{Request, Response};
 /// # use http_body_util::{Empty, Full};
-/// # use seawall::{BoxError, CacheLayer, marks::{Refresh, Served}, store::Memory};
+/// # use seawall::{BoxError, CacheLayer, store::Memory};
 /// # use tower::{Layer, ServiceExt, service_fn};
+/// use seawall::marks::{Refresh, Served, Source};
+///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
 /// # let origin = service_fn(|_: Request<Empty<Bytes>>| async {
 /// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("a page")))
@@ -84,12 +89,44 @@ pub struct Refresh;
 /// # let service = CacheLayer::new(Memory::default()).layer(origin);
 /// let request = Request::get("http://example.com/").extension(Refresh);
 /// let response = service.oneshot(request.body(Empty::<Bytes>::new())?).await?;
-/// assert_eq!(response.extensions().get(), Some(&Served::Origin));
+/// assert_eq!(response.extensions().get().map(Served::source), Some(Source::Origin));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    source: Source,
+    fence: Fence,
+}
+
+impl Served {
+    pub(crate) fn new(source: Source, fence: Fence) -> Self {
+        Self { source, fence }
+    }
+
+    /// Where the answer came from.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    pub(crate) fn fence(&self) -> Fence {
+        self.fence
+    }
+}
+
+/// Where an answer came from.
+///
+/// ```
+/// use seawall::marks::Source;
+///
+/// /// Says something about the origin's health.
+/// fn counts(source: Source) -> bool {
+///     source == Source::Origin
+/// }
+/// assert!(!counts(Source::Stale));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Served {
+pub enum Source {
     /// The origin was asked for it.
     Origin,
     /// It was stored, and fresh or validated.

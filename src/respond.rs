@@ -260,6 +260,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<StatusCode> {
     if let Some(rejected) = error.downcast_ref::<Rejected>() {
         return Some(match rejected.reason() {
             Reason::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Failing => StatusCode::SERVICE_UNAVAILABLE,
         });
     }
     match error.downcast_ref() {

@@ -14,17 +14,18 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::{Body, Cut, HandedOver, Rest},
-    engine::{Call, Engine, Tells},
+    engine::{Call, Caller, Engine, Tells},
+    verdict::Behind,
 };
 use crate::{
     coalesce::{
         recording::Reader,
         share::{Ask, Kind, Place},
     },
-    marks::Served,
+    marks::{Served, Source},
     observe::Event,
     rfc9111::{
-        cache_status::{self, CACHE_STATUS, Fwd, Member},
+        cache_status::{self, CACHE_STATUS, Member},
         range::{self, Selected},
         validation,
     },
@@ -53,7 +54,7 @@ impl<K> Engine<K> {
         now: Instant,
         tells: Tells,
     ) -> Response<Body<R>> {
-        let Entry { head, body, trailers } = entry;
+        let Entry { head, body, trailers, .. } = entry;
         let head = &*head;
         let mut fields = head.fields.clone();
         set_age(&mut fields, head, now);
@@ -84,8 +85,8 @@ impl<K> Engine<K> {
             let fresh = head.lifetime().is_none_or(|lifetime| {
                 lifetime.current_age(now.saturating_duration_since(head.born)) < lifetime.fresh_for
             });
-            let served = if fresh { Served::Storage } else { Served::Stale };
-            response.extensions_mut().insert(served);
+            let source = if fresh { Source::Storage } else { Source::Stale };
+            response.extensions_mut().insert(Served::new(source, head.fence));
         }
         response
     }
@@ -103,25 +104,28 @@ impl<K> Engine<K> {
             set_age(&mut fields, head, now);
         }
         let from_storage = reader.is_from_storage(head.born);
-        if call.tells.client {
+        if call.caller.tells.client {
             let member = match from_storage {
                 true => Member::hit(),
-                false => Member::forwarded(call.why).fwd_status(head.status).collapsed(),
+                false => Member::forwarded(call.caller.why).fwd_status(head.status).collapsed(),
             };
             fields.insert(CACHE_STATUS, member.after(head.below.as_ref()));
         } else if self.place == Place::Cache {
             untold(&mut fields, head);
         }
-        let portion = cut(head, &mut fields, &call.ask, call.request.headers(), head.length);
+        let portion = cut(head, &mut fields, &call.caller.ask, call.request.headers(), head.length);
         let status = portion.status(head);
-        let body = portion.of_flight(&call.ask, head, reader, Rest::None);
+        let body = portion.of_flight(&call.caller.ask, head, reader, Rest::None);
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.version_mut() = head.version;
         *response.headers_mut() = fields;
-        if call.tells.layer {
-            let served = if from_storage { Served::Storage } else { Served::Origin };
-            response.extensions_mut().insert(served);
+        if call.caller.tells.layer {
+            let source = match from_storage {
+                true => Source::Storage,
+                false => head.from_below.unwrap_or(Source::Origin),
+            };
+            response.extensions_mut().insert(Served::new(source, head.fence));
         }
         response
     }
@@ -142,13 +146,20 @@ impl<K> Engine<K> {
     }
 
     /// Says above that the origin was asked, and why.
-    pub(super) fn tell_above(&self, parts: &mut Parts, why: Fwd, tells: Tells, stored: bool) {
-        // What an engine below said holds: it knows better where the answer came from.
-        if tells.layer && parts.extensions.get::<Served>().is_none() {
-            parts.extensions.insert(Served::Origin);
+    pub(super) fn tell_above(
+        &self,
+        parts: &mut Parts,
+        caller: &Caller,
+        stored: bool,
+        behind: Behind,
+    ) {
+        if caller.tells.layer {
+            // What an engine below said holds: it knows better where the answer came from.
+            let source = behind.source.unwrap_or(Source::Origin);
+            parts.extensions.insert(Served::new(source, behind.fence));
         }
-        if tells.client {
-            let member = Member::forwarded(why).fwd_status(parts.status);
+        if caller.tells.client {
+            let member = Member::forwarded(caller.why).fwd_status(parts.status);
             append(&mut parts.headers, if stored { member.stored() } else { member });
         }
     }

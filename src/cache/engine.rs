@@ -11,25 +11,35 @@
 
 use std::{fmt, future::poll_fn, sync::Arc};
 
-use http::{Method, Request, Response};
-use tokio::{sync::oneshot, time::Instant};
+use http::{
+    Method, Request, Response, Uri,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     Cache, Shared,
     answer::append,
     body::Body,
+    fallback::{Asking, Failure, Fallback},
     fetch::{Alone, Fetch, Led},
-    request_key::{RequestKey, UriKey},
+    request_key::{RequestKey, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
+    verdict::is_failing,
 };
 use crate::{
     coalesce::{
         flights::{Join, Joined, Lead},
         recording::{Answer, Reader},
+        remembered::Known,
         share::{self, Ask, Follows, FromStorage, Kind, Leads, Offered, Place, Share},
     },
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
+    journal::{Fence, Slots, Tags},
     marks::{self, Flight},
     observe::{Aside, Event, Pass},
     policy::Policy,
@@ -38,16 +48,17 @@ use crate::{
         freshness::Reuse,
         vary::Names,
     },
+    staleness::Staleness,
     store::{Head, Key, KeyWriter},
 };
 
 /// The class of flights and entries of GET, and of the flights of HEAD: the first byte of a key.
-const GET: u8 = b'G';
+pub(crate) const GET: u8 = b'G';
 const HEAD: u8 = b'H';
 /// What is remembered of a key for requests with credentials and the like.
 pub(super) const PERSONAL: u8 = b'P';
 
-/// How often a caller joins again because the flight was another variant's, before it goes alone.
+/// How often a caller joins again because the flight was not for it, before it goes alone.
 const JOINS: usize = 3;
 
 pub(crate) struct Engine<K = UriKey> {
@@ -56,30 +67,55 @@ pub(crate) struct Engine<K = UriKey> {
     pub(crate) key: K,
     pub(crate) place: Place,
     pub(crate) store_unframed: bool,
+    pub(crate) staleness: Staleness,
+    pub(crate) tags: Tags,
+    pub(crate) fallback: Option<Fallback>,
 }
 
 /// A request on its way past the storage, with all that was read from it.
 pub(super) struct Call<B> {
     pub(super) request: Request<B>,
-    pub(super) ask: Ask,
     pub(super) share: Share,
-    /// The key that its variants have in common.
-    pub(super) primary: Key,
     /// Where it is looked up: the primary key, and the variant where the names are known.
     pub(super) key: Key,
-    /// Why storage did not answer it.
-    pub(super) why: Fwd,
     pub(super) arrived: Instant,
-    pub(super) tells: Tells,
+    /// How far the journal had come when it arrived.
+    pub(super) fence: Fence,
+    pub(super) caller: Caller,
     /// What is remembered of the key.
     pub(super) remembered: Option<Aside>,
+}
+
+/// Who asks: what is known of a call when its request is gone.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) ask: Ask,
+    /// The key that its variants have in common.
+    pub(super) primary: Key,
+    /// What its answer is invalidated by, tags aside.
+    pub(super) names: Box<[Slots]>,
+    /// Why storage did not answer it.
+    pub(super) why: Fwd,
+    pub(super) tells: Tells,
+    /// For a fallback, where there is one.
+    pub(super) uri: Option<Uri>,
 }
 
 impl<B> Call<B> {
     /// Its key among the variants that `names` tells apart.
     fn variant(&self, names: &Names) -> Option<Key> {
-        variant_key(&self.primary, names, self.request.headers())
+        variant_key(&self.caller.primary, names, self.request.headers())
     }
+}
+
+/// What was read of a request before storage was asked.
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    pub(super) share: Share,
+    /// How much of the key its variants have in common.
+    pub(super) primary: usize,
+    pub(super) now: Instant,
+    pub(super) tells: Tells,
 }
 
 /// To whom this engine says how it answered.
@@ -93,14 +129,23 @@ pub(super) struct Tells {
 
 impl Engine {
     pub(crate) fn new(cache: Cache, place: Place, policy: Arc<dyn Policy>) -> Self {
-        Self { cache: cache.shared, policy, key: UriKey::new(), place, store_unframed: false }
+        Self {
+            cache: cache.shared,
+            policy,
+            key: UriKey::new(),
+            place,
+            store_unframed: false,
+            staleness: Staleness::default(),
+            tags: Tags::default(),
+            fallback: None,
+        }
     }
 }
 
 impl<K> Engine<K> {
     pub(crate) fn keyed<L>(self, key: L) -> Engine<L> {
-        let Self { cache, policy, place, store_unframed, .. } = self;
-        Engine { cache, policy, key, place, store_unframed }
+        let Self { cache, policy, place, store_unframed, staleness, tags, fallback, .. } = self;
+        Engine { cache, policy, key, place, store_unframed, staleness, tags, fallback }
     }
 
     /// Answers `request`: at once where it can, else in a future that needs the inner service.
@@ -118,6 +163,9 @@ impl<K> Engine<K> {
             client: self.place == Place::Cache && above.is_none_or(|flight| !flight.is_told()),
             layer: marks::are_read(request.extensions()),
         };
+        if self.cache.switch.lets_pass(&request) {
+            return self.pass(inner, request, Pass::SwitchedOff, tells);
+        }
         let ask = Ask::of(&request);
         let share = share::share(&ask, self.place);
         if share.leads == Leads::Alone {
@@ -128,14 +176,25 @@ impl<K> Engine<K> {
         if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
             return self.pass(inner, request, Pass::Key, tells);
         }
-        let primary = key.len();
-        let now = Instant::now();
+        let asked = Asked { ask, share, primary: key.len(), now: Instant::now(), tells };
         let mut why = Fwd::UriMiss;
         if share.from_storage != FromStorage::No {
             match self.look(&mut key, request.headers()) {
-                Found::Entry(entry) => match self.reuse(&entry, &ask, now) {
+                Found::Entry(stored) => match self.reuse(&stored, &ask, asked.now) {
                     Reuse::Fresh | Reuse::MaxStale(_) => {
-                        return ready(self.hit(entry, &ask, request.headers(), now, tells));
+                        let fields = request.headers();
+                        if self.is_due(&stored.entry, asked.now) {
+                            let response =
+                                self.hit(stored.entry.clone(), &ask, fields, asked.now, tells);
+                            self.refresh(inner, request, &asked, &key, stored.entry);
+                            return ready(response);
+                        }
+                        return ready(self.hit(stored.entry, &ask, fields, asked.now, tells));
+                    }
+                    stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, stale) => {
+                        let response = self.stale_hit(&stored.entry, &asked, request.headers());
+                        self.refresh(inner, request, &asked, &key, stored.entry);
+                        return ready(response);
                     }
                     Reuse::Stale(_) => why = Fwd::Stale,
                     Reuse::Validate if !ask.validates() => why = Fwd::Stale,
@@ -148,29 +207,63 @@ impl<K> Engine<K> {
         if share.leads == Leads::No && !self.cache.store.is_remote() {
             return Answering::Ready(Some(Err(Rejected::new(Reason::OnlyIfCached).into())));
         }
-        let Some(whole) = key.key() else {
-            return self.pass(inner, request, Pass::Key, tells);
-        };
-        let primary = if primary == key.len() {
+        match self.call_of(request, &asked, &key, why) {
+            Err(request) => self.pass(inner, request, Pass::Key, tells),
+            Ok(call) if share.leads == Leads::No => fetching(Arc::clone(self).only_if_far(call)),
+            Ok(call) => fetching(Arc::clone(self).miss(inner.clone(), call)),
+        }
+    }
+
+    /// What a fetch needs of a request that storage does not answer; the request itself where it has
+    /// no key.
+    pub(super) fn call_of<B>(
+        &self,
+        request: Request<B>,
+        asked: &Asked,
+        key: &KeyWriter,
+        why: Fwd,
+    ) -> Result<Call<B>, Request<B>>
+    where
+        K: RequestKey<B>,
+    {
+        let Some(whole) = key.key() else { return Err(request) };
+        let primary = if asked.primary == key.len() {
             whole.clone()
         } else {
-            Key::from(&key.as_bytes()[..primary])
+            Key::from(&key.as_bytes()[..asked.primary])
         };
-        let call = Call {
-            request,
-            ask,
-            share,
+        let caller = Caller {
+            ask: asked.ask,
+            names: self.names(&primary, &request),
             primary,
-            key: whole,
             why,
-            arrived: now,
-            tells,
-            remembered: None,
+            tells: asked.tells,
+            uri: self.fallback.as_ref().map(|_| self.key.uri(&request).clone()),
         };
-        if share.leads == Leads::No {
-            return fetching(Arc::clone(self).only_if_far(call));
+        Ok(Call {
+            request,
+            share: asked.share,
+            key: whole,
+            arrived: asked.now,
+            fence: Fence::now(),
+            caller,
+            remembered: None,
+        })
+    }
+
+    /// What an answer to this request is invalidated by, tags aside.
+    fn names<B>(&self, primary: &Key, request: &Request<B>) -> Box<[Slots]>
+    where
+        K: RequestKey<B>,
+    {
+        if self.place == Place::Coalesce {
+            return Box::default();
         }
-        fetching(Arc::clone(self).miss(inner.clone(), call))
+        let journal = &self.cache.journal;
+        let uri = self.key.uri(request);
+        let authority = authority_asked(uri, request.headers());
+        let uri = authority.map(|authority| journal.uri(authority, uri));
+        std::iter::once(journal.key(primary)).chain(uri).collect()
     }
 
     /// Answers `only-if-cached` from a store that is further away.
@@ -178,16 +271,16 @@ impl<K> Engine<K> {
         self: Arc<Self>,
         call: Call<B>,
     ) -> Result<Response<Body<R>>, BoxError> {
-        let Call { request, ask, primary, tells, .. } = call;
+        let Call { request, caller: Caller { ask, primary, tells, .. }, .. } = call;
         let asked = request.headers().clone();
         drop(request);
         let found = self.look_again(&primary, &asked).await;
         let now = Instant::now();
         match found {
-            Found::Entry(entry)
-                if matches!(self.reuse(&entry, &ask, now), Reuse::Fresh | Reuse::MaxStale(_)) =>
+            Found::Entry(stored)
+                if matches!(self.reuse(&stored, &ask, now), Reuse::Fresh | Reuse::MaxStale(_)) =>
             {
-                Ok(self.hit(entry, &ask, &asked, now, tells))
+                Ok(self.hit(stored.entry, &ask, &asked, now, tells))
             }
             _ => Err(Rejected::new(Reason::OnlyIfCached).into()),
         }
@@ -204,15 +297,29 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
         B: Send + 'static,
     {
+        let mut join = Join {
+            since: (call.share.follows == Follows::Later).then_some(call.arrived),
+            seen: Fence::default(),
+            dead: self.cache.journal.last(&call.caller.names),
+        };
+        let mut own = None;
         for _ in 0..JOINS {
             let now = Instant::now();
             if self.cache.tasks.are_draining() {
-                return self.passing(inner, call.request, Pass::Draining, call.tells).await;
+                return self.passing(inner, call.request, Pass::Draining, call.caller.tells).await;
             }
-            if self.remembered(&call, now).is_some() {
-                return self.alone(inner, call, Pass::Remembered).await;
+            match self.remembered(&call.caller, now) {
+                Some(Known::Aside(_)) => return self.alone(inner, call, Pass::Remembered).await,
+                Some(Known::Failing { until, unreachable }) => {
+                    let refusal = Rejected::new(Reason::Failing).retry_after(until - now);
+                    let failure = Failure::remembered(&refusal, unreachable);
+                    let (fields, caller) = (call.request.headers(), &call.caller);
+                    let instead = self.instead(caller, fields, &failure, Asking::Not).await;
+                    return instead.ok_or_else(|| self.refused(refusal));
+                }
+                None => {}
             }
-            let mut reader = match self.join(&call, now) {
+            let mut reader = match self.join(&call, join, now) {
                 Joined::Leader(lead, reader) => return self.lead(inner, call, lead, reader).await,
                 Joined::Follower(reader) => reader,
                 Joined::Behind(mut reader) => {
@@ -220,33 +327,63 @@ impl<K> Engine<K> {
                     continue;
                 }
                 Joined::Full => {
-                    return self.passing(inner, call.request, Pass::Full, call.tells).await;
+                    return self.passing(inner, call.request, Pass::Full, call.caller.tells).await;
                 }
             };
             self.cache.listener.tell(&Event::Followed);
-            match poll_fn(|cx| reader.poll_head(cx)).await {
-                Answer::Failed(error) => return Err(error.into()),
-                Answer::Personal if !call.ask.personal => {}
+            let fields = call.request.headers();
+            let answer = match self.patiently(&call.caller, fields, &mut reader).await {
+                Ok(answer) => answer,
+                Err(stale) => return Ok(stale),
+            };
+            match answer {
+                Answer::Failed(error) => {
+                    let failure = Failure::of(&error);
+                    let instead = self.instead(&call.caller, fields, &failure, Asking::Shared);
+                    return instead.await.ok_or_else(|| error.into());
+                }
+                // It failed for what its leader is, and this caller is another.
+                Answer::Own(error) => {
+                    let refused = Rejected::find(&error).is_some();
+                    own = Some(error);
+                    if !refused && call.caller.ask.personal {
+                        break;
+                    }
+                }
+                Answer::Personal if !call.caller.ask.personal => {}
                 Answer::Aside | Answer::Personal => break,
                 // It was answered from storage, and this caller wants that validated.
-                Answer::Head(head) if call.ask.validates() && reader.is_from_storage(head.born) => {
-                }
+                Answer::Head(head)
+                    if call.caller.ask.validates() && reader.is_from_storage(head.born) => {}
                 Answer::Head(head) => {
                     let now = Instant::now();
-                    let names = head.names.as_ref();
+                    if self.is_from_before(&head, &call, &mut join) {
+                        continue;
+                    }
+                    let names = head.vary.as_ref();
                     let variant = names.map(|names| call.variant(names));
                     // One that is too long for a key is like no other.
                     let same = variant.as_ref().is_none_or(|own| own.as_ref() == Some(&head.key));
                     let resident = now.saturating_duration_since(head.born);
                     let keyed = self.key.has_credentials();
-                    let policy = &*self.policy;
-                    match share::offered(&head, resident, &call.ask, policy, same, keyed) {
+                    let (ask, policy) = (&call.caller.ask, &*self.policy);
+                    match share::offered(&head, resident, ask, policy, same, keyed) {
+                        Offered::Taken if is_failing(head.status) => {
+                            let failure = Failure::answered(head.status);
+                            let (caller, asking) = (&call.caller, Asking::Shared);
+                            let instead = self.instead(caller, fields, &failure, asking).await;
+                            let shared = || self.followed_answer(&head, reader, &call, now);
+                            return Ok(instead.unwrap_or_else(shared));
+                        }
                         Offered::Taken => {
                             return Ok(self.followed_answer(&head, reader, &call, now));
                         }
                         Offered::Failure => {
-                            let failure = FetchError::Status(head.status);
-                            return Err(SharedError::new(failure.into()).into());
+                            let error = SharedError::new(FetchError::Status(head.status).into());
+                            let failure = Failure::of(&error);
+                            let (caller, asking) = (&call.caller, Asking::Shared);
+                            let instead = self.instead(caller, fields, &failure, asking).await;
+                            return instead.ok_or_else(|| error.into());
                         }
                         Offered::Refused => break,
                         Offered::OtherVariant => match variant.flatten() {
@@ -257,21 +394,44 @@ impl<K> Engine<K> {
                 }
             }
         }
-        self.alone(inner, call, Pass::NotShared).await
+        match own {
+            Some(error) if Rejected::find(&error).is_none() => {
+                let (fields, failure) = (call.request.headers(), Failure::of(&error));
+                let instead = self.instead(&call.caller, fields, &failure, Asking::Shared).await;
+                instead.ok_or_else(|| error.into())
+            }
+            _ => self.alone(inner, call, Pass::NotShared).await,
+        }
     }
 
-    fn join<B>(&self, call: &Call<B>, now: Instant) -> Joined<Key, Arc<Head>> {
-        let flights = &self.cache.flights;
-        let head_key = (call.ask.kind == Kind::Head).then(|| in_class(&call.key, HEAD));
-        let key = head_key.as_ref().unwrap_or(&call.key);
-        match call.share.follows {
-            Follows::Later => flights.join(key, Join::Since(call.arrived), now),
-            Follows::ToHead => match flights.join_to_head(&call.key, now) {
-                Some(reader) => Joined::Follower(reader),
-                None => flights.join(key, Join::Any, now),
-            },
-            Follows::Any | Follows::No => flights.join(key, Join::Any, now),
+    /// Whether an answer on its way is from before an invalidation that this caller came after; if
+    /// so, which flights may still be joined.
+    fn is_from_before<B>(&self, head: &Head, call: &Call<B>, join: &mut Join) -> bool {
+        if self.place == Place::Coalesce {
+            // What was invalidated is known below, if anywhere: any later flight will do.
+            let too_old = head.from_below.is_some() && head.fence < call.fence;
+            if too_old {
+                join.seen = call.fence;
+            }
+            return too_old;
         }
+        let last = self.cache.journal.last(&head.names);
+        let too_old = head.fence < last && last <= call.fence;
+        if too_old {
+            join.dead = join.dead.max(last);
+        }
+        too_old
+    }
+
+    fn join<B>(&self, call: &Call<B>, join: Join, now: Instant) -> Joined<Key, Arc<Head>> {
+        let flights = &self.cache.flights;
+        let head_key = (call.caller.ask.kind == Kind::Head).then(|| in_class(&call.key, HEAD));
+        if call.share.follows == Follows::ToHead
+            && let Some(reader) = flights.join_to_head(&call.key, join, now)
+        {
+            return Joined::Follower(reader);
+        }
+        flights.join(head_key.as_ref().unwrap_or(&call.key), join, now)
     }
 
     /// Fetches for all who join, in a task that none of them can take down.
@@ -288,8 +448,9 @@ impl<K> Engine<K> {
         B: Send + 'static,
     {
         self.cache.listener.tell(&Event::Miss);
-        let (ask, tells) = (call.ask, call.tells);
-        let (answer, answered) = oneshot::channel();
+        let caller = call.caller.clone();
+        let Caller { ask, tells, .. } = caller;
+        let (answer, mut answered) = oneshot::channel();
         // What the answer is cut by stays here; the request itself goes to the origin.
         let asked = Arc::new(call.request.headers().clone());
         let recording = Arc::clone(lead.recording());
@@ -299,10 +460,24 @@ impl<K> Engine<K> {
             // It has begun to drain just now: nobody will wait for a task.
             Err(fetch) => fetch.await,
         }
-        let led = answered.await;
+        let led = match self.soft_timeout(&caller) {
+            None => answered.await,
+            Some(limit) => match timeout(limit, &mut answered).await {
+                Ok(led) => led,
+                Err(_) => match self.instead(&caller, &asked, &Failure::SLOW, Asking::Own).await {
+                    Some(stale) => {
+                        reader.leave_it_going();
+                        return Ok(stale);
+                    }
+                    None => answered.await,
+                },
+            },
+        };
         let now = Instant::now();
         match led {
-            Ok(Led::Untouched(response)) => Ok(response.map(Body::origin)),
+            Ok(Led::Untouched(response)) => {
+                self.or_instead(&caller, &asked, response.map(Body::origin)).await
+            }
             Ok(Led::Stored(entry, member)) => {
                 let head = Arc::clone(&entry.head);
                 let mut response = self.stored_answer(entry, &ask, &asked, now, tells);
@@ -315,12 +490,18 @@ impl<K> Engine<K> {
                 Ok(response)
             }
             Ok(Led::Recorded { parts, head, rest }) => {
-                Ok(Self::led_answer(parts, &head, &ask, &asked, reader, rest))
+                let response = Self::led_answer(parts, &head, &ask, &asked, reader, rest);
+                self.or_instead(&caller, &asked, response).await
             }
-            Err(_) => match poll_fn(|cx| reader.poll_head(cx)).await {
-                Answer::Failed(error) => Err(error.into()),
-                _ => Err(FetchError::Aborted.into()),
-            },
+            Err(_) => {
+                let error = match poll_fn(|cx| reader.poll_head(cx)).await {
+                    Answer::Failed(error) | Answer::Own(error) => error,
+                    _ => SharedError::new(FetchError::Aborted.into()),
+                };
+                let failure = Failure::of(&error);
+                let instead = self.instead(&caller, &asked, &failure, Asking::Own).await;
+                instead.ok_or_else(|| error.into())
+            }
         }
     }
 
@@ -337,8 +518,20 @@ impl<K> Engine<K> {
         B: Send + 'static,
     {
         self.passed(why);
-        call.remembered = self.remembered(&call, Instant::now());
-        Alone::new(self, call).run(inner).await
+        call.remembered = match self.remembered(&call.caller, Instant::now()) {
+            Some(Known::Aside(aside)) => Some(aside),
+            _ => None,
+        };
+        let (caller, asked) = (call.caller.clone(), Arc::new(call.request.headers().clone()));
+        let engine = Arc::clone(&self);
+        match Alone::new(engine, call, Arc::clone(&asked)).run(inner).await {
+            Ok(response) => self.or_instead(&caller, &asked, response).await,
+            Err(error) => {
+                let failure = Failure::of(&*error);
+                let instead = self.instead(&caller, &asked, &failure, Asking::Own).await;
+                instead.ok_or(error)
+            }
+        }
     }
 
     fn pass<S, B>(
@@ -379,13 +572,23 @@ impl<K> Engine<K> {
             Pass::Request => Fwd::Request,
             _ => Fwd::Bypass,
         };
+        let changes = self.changes(&request);
         self.mark(&mut request, tells);
         let mut response = self.send(inner, request).await?;
+        if let Some(changes) = changes {
+            self.changed(&changes, &response);
+        }
         if tells.client {
             let member = Member::forwarded(fwd).fwd_status(response.status());
             append(response.headers_mut(), member);
         }
         Ok(response.map(Body::origin))
+    }
+
+    /// The end of the ladder for a key that is left alone.
+    fn refused(&self, refusal: Rejected) -> BoxError {
+        self.cache.listener.tell(&Event::Refused);
+        refusal.into()
     }
 
     fn passed(&self, why: Pass) {
@@ -410,7 +613,13 @@ impl<K> Engine<K> {
         let listener = &self.cache.listener;
         listener.tell(&Event::OriginCalled);
         let sent = Instant::now();
-        let answer = inner.send(request).await;
+        let mut answer = inner.send(request).await;
+        if let Ok(response) = &mut answer
+            && response.headers().contains_key(TRANSFER_ENCODING)
+        {
+            // RFC 9112 §6.3: the coding says where the body ends, whatever the length says.
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         match &answer {
             Ok(response) => listener
                 .tell(&Event::OriginAnswered { status: response.status(), took: sent.elapsed() }),
@@ -428,6 +637,9 @@ impl<K: Clone> Clone for Engine<K> {
             key: self.key.clone(),
             place: self.place,
             store_unframed: self.store_unframed,
+            staleness: self.staleness,
+            tags: self.tags.clone(),
+            fallback: self.fallback.clone(),
         }
     }
 }

@@ -15,10 +15,13 @@ use super::{
     body::{Body, HandedOver, Rest},
     engine::{Call, Engine},
     filling::Filling,
+    refresh::Permit,
     request_key::RequestKey,
     service::Origin,
-    storage::Found,
-    verdict::{Fate, Freshened, Kept, Lasting, Taking, Verdict, length},
+    storage::{Found, Stored},
+    verdict::{
+        Behind, Fate, Freshened, Kept, Lasting, Taking, Verdict, is_failing, length, retry_after,
+    },
 };
 use crate::{
     coalesce::{
@@ -27,6 +30,7 @@ use crate::{
         share::{Kind, Place, Unkept},
     },
     error::{BoxError, FetchError, SharedError},
+    journal::Fence,
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
@@ -35,6 +39,7 @@ use crate::{
         freshness::Reuse,
         validation::{self, Validators},
     },
+    staleness::Trouble,
     store::{Entry, Head, Key},
 };
 
@@ -60,6 +65,14 @@ where
     asked: Arc<HeaderMap>,
     lead: Lead<Key, Arc<Head>>,
     answer: oneshot::Sender<Led<S::Body>>,
+    /// What it is to refresh, where nobody waits for it.
+    pub(super) refreshing: Option<Refreshing>,
+}
+
+/// An entry that was given to a caller, and is fetched anew behind it.
+pub(super) struct Refreshing {
+    pub(super) seen: Arc<Head>,
+    pub(super) _permit: Permit,
 }
 
 impl<K, S, B> Fetch<K, S, B>
@@ -76,56 +89,70 @@ where
         lead: Lead<Key, Arc<Head>>,
         answer: oneshot::Sender<Led<S::Body>>,
     ) -> Self {
-        Self { engine, inner, call, asked, lead, answer }
+        Self { engine, inner, call, asked, lead, answer, refreshing: None }
     }
 
     pub(super) async fn run(self) {
-        let Self { engine, inner, mut call, asked, lead, answer } = self;
-        let deadline = Instant::now() + engine.cache.limits.fetch_deadline;
-        let stored = match engine.look_again(&call.primary, &asked).await {
-            Found::Entry(entry) => match engine.reuse(&entry, &call.ask, Instant::now()) {
+        let Self { engine, inner, mut call, asked, mut lead, answer, refreshing } = self;
+        let began = Instant::now();
+        let deadline = began + engine.cache.limits.fetch_deadline;
+        let stored = match engine.look_again(&call.caller.primary, &asked).await {
+            Found::Entry(stored) => match engine.reuse(&stored, &call.caller.ask, Instant::now()) {
                 // Another flight has stored it between this caller's look and its join.
-                Reuse::Fresh | Reuse::MaxStale(_) => {
-                    answered_by(&lead, entry.clone());
-                    let _ = answer.send(Led::Stored(entry, None));
+                Reuse::Fresh | Reuse::MaxStale(_) if !Refreshing::is_of(&refreshing, &stored) => {
+                    answered_by(&lead, stored.entry.clone());
+                    let _ = answer.send(Led::Stored(stored.entry, None));
                     lead.leave();
                     return;
                 }
-                Reuse::Stale(_) | Reuse::Validate => Some(entry),
+                Reuse::Stale(stale_for) => engine.keeps(&stored, stale_for).then_some(stored),
+                Reuse::Fresh | Reuse::MaxStale(_) | Reuse::Validate => Some(stored),
                 Reuse::NotForThisRequest => None,
             },
             Found::OtherVariants | Found::Nothing => None,
         };
-        let validators = engine.prepare(&mut call, stored.as_ref());
+        let validators = engine.prepare(&mut call, stored.as_ref().map(|stored| &stored.entry));
+        let caller = call.caller;
         // What a HEAD is answered with is kept or not like what a GET would be.
         let method = Method::GET;
         let sent = SystemTime::now();
         let response = match timeout_at(deadline, engine.send(inner, call.request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return lead.end(End::Failed(SharedError::new(error))),
+            Ok(Err(error)) => return lead.end(engine.failed(&caller, stored.as_ref(), error)),
             Err(_) => {
-                return lead.end(End::Failed(SharedError::new(FetchError::Deadline.into())));
+                let late = FetchError::Deadline.into();
+                return lead.end(engine.failed(&caller, stored.as_ref(), late));
             }
         };
         let exchange = Exchange { sent, received: SystemTime::now() };
         let (mut parts, body) = response.into_parts();
+        let behind = Behind::of(&parts, lead.recording().fence());
+        let failing = is_failing(parts.status);
+        if !failing {
+            engine.recovered(&caller);
+        } else if parts.status != StatusCode::INTERNAL_SERVER_ERROR {
+            // A 500 may be one request's fault, and is never held against others.
+            let wait = retry_after(&parts.headers, exchange.received);
+            engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait);
+        }
         let validated = validators && parts.status == StatusCode::NOT_MODIFIED;
-        if let Some(stored) = stored.filter(|_| validated) {
+        if let Some(stored) = stored.as_ref().filter(|_| validated) {
+            let entry = &stored.entry;
             let answered = Answered {
                 method: &method,
                 request: &asked,
-                status: stored.status(),
+                status: entry.status(),
                 response: &parts.headers,
                 exchange,
             };
-            match engine.freshened(&stored, &answered) {
+            match engine.freshened(entry, &answered, &caller, behind, began.elapsed()) {
                 Some(Freshened { entry, fate }) => {
-                    let member = Member::forwarded(call.why).fwd_status(parts.status);
+                    let member = Member::forwarded(caller.why).fwd_status(parts.status);
                     engine.cache.listener.tell(&Event::Freshened);
                     let led = Led::Stored(entry.clone(), Some(member));
                     match fate {
                         Fate::Left => {
-                            engine.remember(&call.primary, Some(Lasting::Personal));
+                            engine.remember(&caller.primary, Some(Lasting::Personal));
                             lead.end(End::Personal);
                             let _ = answer.send(led);
                         }
@@ -139,27 +166,31 @@ where
                             answered_by(&lead, entry.clone());
                             let _ = answer.send(led);
                             // Nobody waits for the store any more.
-                            engine.store(lead, &call.primary, entry).await;
+                            engine.store(lead, &caller.primary, entry).await;
                         }
                     }
                 }
                 // A 304 about another answer than ours: what we have is of no use, and there is
                 // nothing else to give.
                 None => {
-                    engine.remove(stored.key()).await;
+                    engine.remove(entry.key()).await;
                     let failure = FetchError::Status(parts.status);
                     lead.end(End::Failed(SharedError::new(failure.into())));
                 }
             }
             return;
         }
-        let kind = call.ask.kind;
+        let kind = caller.ask.kind;
+        let stands_in = failing
+            && stored
+                .as_ref()
+                .is_some_and(|stored| engine.stands_in(stored, &caller.ask, Trouble::Error));
         let taking = Taking {
             answered: answered(&method, &asked, &parts, exchange),
             version: parts.version,
             length: length(&parts.headers, &body),
-            primary: &call.primary,
-            ask: &call.ask,
+            caller: &caller,
+            stands_in,
         };
         let verdict = engine.verdict(&taking);
         let kept = match verdict {
@@ -169,10 +200,17 @@ where
                 Err(End::Aside)
             }
             Verdict::Not(unkept, lasting) => {
-                engine.remember(&call.primary, lasting);
-                let failure = FetchError::Status(parts.status);
+                engine.remember(&caller.primary, lasting);
+                if let (Some(stored), Some(Lasting::Everyone(_)), false) =
+                    (&stored, lasting, failing)
+                {
+                    // A good answer that may not be kept has taken its place all the same.
+                    engine.remove(stored.entry.key()).await;
+                }
+                let failure = || SharedError::new(FetchError::Status(parts.status).into());
                 Err(match (unkept, lasting) {
-                    (Unkept::Failure, _) => End::Failed(SharedError::new(failure.into())),
+                    (Unkept::Failure, _) => End::Failed(failure()),
+                    (Unkept::Own, _) => End::Own(failure()),
                     (_, Some(Lasting::Personal)) => End::Personal,
                     (Unkept::Shared | Unkept::Aside, _) => End::Aside,
                 })
@@ -181,24 +219,36 @@ where
         let kept = match kept {
             Ok(kept) => kept,
             Err(end) => {
-                engine.tell_above(&mut parts, call.why, call.tells, false);
+                engine.tell_above(&mut parts, &caller, false, behind);
                 lead.end(end);
                 let _ = answer.send(Led::Untouched(Response::from_parts(parts, body)));
                 return;
             }
         };
         if kind == Kind::Get {
-            engine.forget(&call.primary, &kept, call.ask.personal);
+            engine.forget(&caller.primary, &kept, caller.ask.personal);
         }
-        let (store, length) = (kept.store, kept.length);
-        let head = engine.head(&mut parts, kept, exchange);
-        engine.tell_above(&mut parts, call.why, call.tells, store);
+        let (mut store, length) = (kept.store, kept.length);
+        let head = engine.head(&mut parts, kept, exchange, behind);
+        if engine.is_dead(&head) {
+            // Invalidated on its way: it is for those who came before that.
+            store = false;
+            lead.detach();
+        }
+        engine.tell_above(&mut parts, &caller, store, behind);
         let (hand_over, rest) = oneshot::channel();
         let open = if length.is_some() || kind == Kind::Head { Open::AtHead } else { Open::AtEnd };
         lead.recording().head(Arc::clone(&head), open, Instant::now());
         let _ = answer.send(Led::Recorded { parts, head: Arc::clone(&head), rest });
-        let primary = call.primary;
-        Filling { engine, lead, head, primary, store, hand_over, deadline }.run(body, kind).await;
+        let filling = Filling { engine, lead, head, caller, store, hand_over, began, deadline };
+        filling.run(body, kind).await;
+    }
+}
+
+impl Refreshing {
+    /// Whether `stored` is what is to be refreshed, and not what another flight has stored since.
+    fn is_of(refreshing: &Option<Self>, stored: &Stored) -> bool {
+        refreshing.as_ref().is_some_and(|this| Arc::ptr_eq(&this.seen, &stored.entry.head))
     }
 }
 
@@ -206,6 +256,7 @@ where
 pub(super) struct Alone<K, B> {
     engine: Arc<Engine<K>>,
     call: Call<B>,
+    asked: Arc<HeaderMap>,
 }
 
 impl<K, B> Alone<K, B>
@@ -213,8 +264,8 @@ where
     K: RequestKey<B>,
     B: Send + 'static,
 {
-    pub(super) fn new(engine: Arc<Engine<K>>, call: Call<B>) -> Self {
-        Self { engine, call }
+    pub(super) fn new(engine: Arc<Engine<K>>, call: Call<B>, asked: Arc<HeaderMap>) -> Self {
+        Self { engine, call, asked }
     }
 
     /// The request goes as it came; its answer is kept where that is possible.
@@ -222,32 +273,37 @@ where
         self,
         inner: S,
     ) -> Result<Response<Body<S::Body>>, BoxError> {
-        let Self { engine, mut call } = self;
-        let asked = call.request.headers().clone();
+        let Self { engine, mut call, asked } = self;
+        let caller = call.caller;
         let method = Method::GET;
-        engine.mark(&mut call.request, call.tells);
+        engine.mark(&mut call.request, caller.tells);
+        let (began, fence) = (Instant::now(), Fence::now());
         let sent = SystemTime::now();
         let (mut parts, body) = engine.send(inner, call.request).await?.into_parts();
         let exchange = Exchange { sent, received: SystemTime::now() };
+        let behind = Behind::of(&parts, fence);
+        if !is_failing(parts.status) {
+            engine.recovered(&caller);
+        }
         let taking = Taking {
             answered: answered(&method, &asked, &parts, exchange),
             version: parts.version,
             length: length(&parts.headers, &body),
-            primary: &call.primary,
-            ask: &call.ask,
+            caller: &caller,
+            stands_in: is_failing(parts.status),
         };
         let verdict = engine.verdict(&taking);
         // What outgrew before and has no length now is learned again when the memory ends.
         let unproven =
             |kept: &Kept| call.remembered == Some(Aside::Outgrown) && kept.length.is_none();
         let kept = match verdict {
-            Verdict::Keep(kept) if !unproven(&kept) && call.ask.kind == Kind::Get => {
-                engine.forget(&call.primary, &kept, call.ask.personal);
+            Verdict::Keep(kept) if !unproven(&kept) && caller.ask.kind == Kind::Get => {
+                engine.forget(&caller.primary, &kept, caller.ask.personal);
                 Some(kept).filter(|kept| kept.store && !engine.cache.tasks.are_draining())
             }
             Verdict::Keep(_) => None,
             Verdict::Not(_, lasting) => {
-                engine.remember(&call.primary, lasting);
+                engine.remember(&caller.primary, lasting);
                 None
             }
         };
@@ -261,19 +317,18 @@ where
             None
         });
         let Some((kept, lead, reader)) = recorded else {
-            engine.tell_above(&mut parts, call.why, call.tells, false);
+            engine.tell_above(&mut parts, &caller, false, behind);
             return Ok(Response::from_parts(parts, Body::origin(body)));
         };
         let length = kept.length;
-        let head = engine.head(&mut parts, kept, exchange);
-        engine.tell_above(&mut parts, call.why, call.tells, true);
+        let head = engine.head(&mut parts, kept, exchange, behind);
+        engine.tell_above(&mut parts, &caller, true, behind);
         let recording = Arc::clone(lead.recording());
         recording.head(Arc::clone(&head), Open::AtHead, now);
         let (hand_over, rest) = oneshot::channel();
         let deadline = now + engine.cache.limits.fetch_deadline;
-        let (store, primary) = (true, call.primary);
-        let tasks = Arc::clone(&engine);
-        let filling = Filling { engine, lead, head, primary, store, hand_over, deadline };
+        let (store, tasks) = (true, Arc::clone(&engine));
+        let filling = Filling { engine, lead, head, caller, store, hand_over, began, deadline };
         let fill = crate::observe::in_callers_span(filling.run(body, Kind::Get));
         match tasks.cache.tasks.spawn(fill) {
             Ok(task) => recording.written_by(task),
@@ -287,14 +342,16 @@ where
 impl<K> Engine<K> {
     /// Makes of a caller's request the one that the origin gets; whether it asks to validate.
     fn prepare<B>(&self, call: &mut Call<B>, stored: Option<&Entry>) -> bool {
-        self.mark(&mut call.request, call.tells);
+        self.mark(&mut call.request, call.caller.tells);
         if self.place == Place::Coalesce {
             return false;
         }
         let fields = call.request.headers_mut();
         validation::strip(fields);
         let validators = match stored {
-            Some(entry) if entry.status() == StatusCode::OK && call.ask.kind == Kind::Get => {
+            Some(entry)
+                if entry.status() == StatusCode::OK && call.caller.ask.kind == Kind::Get =>
+            {
                 Validators::of(&entry.head.fields)
             }
             _ => Validators::default(),

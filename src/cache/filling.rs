@@ -10,7 +10,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{body::HandedOver, engine::Engine, verdict::Lasting};
+use super::{
+    body::HandedOver,
+    engine::{Caller, Engine},
+    verdict::Lasting,
+};
 use crate::{
     coalesce::{flights::Lead, recording::End, share::Kind},
     error::{BoxError, FetchError, SharedError},
@@ -26,9 +30,10 @@ pub(super) struct Filling<K, R> {
     pub(super) engine: Arc<Engine<K>>,
     pub(super) lead: Lead<Key, Arc<Head>>,
     pub(super) head: Arc<Head>,
-    pub(super) primary: Key,
+    pub(super) caller: Caller,
     pub(super) store: bool,
     pub(super) hand_over: oneshot::Sender<HandedOver<R>>,
+    pub(super) began: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -90,7 +95,7 @@ where
                 stopped => break stopped,
             }
         };
-        let engine = self.engine;
+        let (engine, primary) = (self.engine, &self.caller.primary);
         let listener = &engine.cache.listener;
         match stopped {
             Stopped::Complete(whole) => {
@@ -102,8 +107,9 @@ where
                 let body = self.lead.complete(trailers.clone());
                 if self.store {
                     let bytes = body.len();
-                    let entry = Entry { head: self.head, body, trailers: trailers.map(Arc::new) };
-                    if engine.store(self.lead, &self.primary, entry).await {
+                    let (trailers, cost) = (trailers.map(Arc::new), self.began.elapsed());
+                    let entry = Entry { head: self.head, body, trailers, cost };
+                    if engine.store(self.lead, &self.caller.primary, entry).await {
                         listener.tell(&Event::Stored { bytes });
                     }
                 } else {
@@ -112,12 +118,13 @@ where
             }
             Stopped::Failed(error) => {
                 listener.tell(&Event::OriginFailed(&*error));
+                // It did answer: the next caller may well get all of it.
                 self.lead.end(End::Failed(SharedError::new(error)));
             }
             Stopped::Outgrown { frame, too_large } => {
                 engine.outgrown();
                 if too_large {
-                    engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
+                    engine.remember(primary, Some(Lasting::Everyone(Aside::Outgrown)));
                 }
                 self.lead.detach();
                 if self.lead.recording().hand_over() {
@@ -134,7 +141,7 @@ where
             }
             Stopped::Late => {
                 listener.tell(&Event::HandedOver);
-                engine.remember(&self.primary, Some(Lasting::Everyone(Aside::Outgrown)));
+                engine.remember(primary, Some(Lasting::Everyone(Aside::Outgrown)));
                 let _ = self.hand_over.send(HandedOver {
                     first: None,
                     body,

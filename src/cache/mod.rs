@@ -48,32 +48,42 @@
 mod answer;
 pub(crate) mod body;
 mod builder;
+mod changes;
 pub(crate) mod engine;
+mod fallback;
 mod fetch;
 mod filling;
+mod refresh;
 pub(crate) mod request_key;
 pub(crate) mod service;
 mod storage;
+mod switch;
 mod tasks;
 mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http::{HeaderName, Response};
 use tower_layer::Layer;
 
 pub use self::{
     body::Body,
     builder::CacheBuilder,
+    fallback::Failed,
     request_key::{NoKey, RequestKey, UriKey},
     service::{CacheService, Origin, ResponseFuture},
+    switch::{Asked, Switch},
     tasks::Drained,
 };
 use self::{builder::Limits, engine::Engine, tasks::Tasks};
 use crate::{
     coalesce::{budget::Budgets, flights::Flights, remembered::Remembered, share::Place},
+    journal::{Invalidator, Journal},
     observe::Listener,
-    policy::Policy,
+    policy::{Answered, Policy},
     rfc9111::profile::Profile,
+    staleness::{Ahead, Widest},
     store::{AnyStore, Head, Key, Nothing, Store},
 };
 
@@ -105,6 +115,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) listener: Listener,
     pub(crate) tasks: Tasks,
+    pub(crate) journal: Journal,
+    pub(crate) switch: switch::State,
+    /// The windows of the layers over it.
+    pub(crate) widest: Widest,
 }
 
 /// What a cache holds and does at this moment.
@@ -149,6 +163,12 @@ pub struct Figures {
     pub filling: usize,
     /// Keys remembered as uncacheable or outgrown.
     pub remembered: usize,
+    /// Keys remembered as failing: how often, and until when they are left alone.
+    pub failing: usize,
+    /// Fetches under way behind answers that were given already.
+    pub refreshes: usize,
+    /// The number of the last invalidation of this cache; zero where there was none.
+    pub position: u64,
 }
 
 impl Cache {
@@ -171,6 +191,7 @@ impl Cache {
     pub fn figures(&self) -> Figures {
         let shared = &self.shared;
         let held = shared.store.figures();
+        let (remembered, failing) = shared.remembered.len();
         Figures {
             records: held.records,
             bytes: held.bytes,
@@ -178,8 +199,21 @@ impl Cache {
             followers: shared.budgets.followers.used(),
             orphans: shared.budgets.orphans.used(),
             filling: shared.budgets.fill.used(),
-            remembered: shared.remembered.len(),
+            remembered,
+            failing,
+            refreshes: shared.budgets.refreshes.used(),
+            position: shared.journal.newest().number(),
         }
+    }
+
+    /// A handle that invalidates what this cache holds.
+    pub fn invalidator(&self) -> Invalidator {
+        Invalidator::new(Arc::clone(&self.shared))
+    }
+
+    /// A handle that turns this cache off and on.
+    pub fn switch(&self) -> Switch {
+        Switch::new(Arc::clone(&self.shared))
     }
 
     /// Starts no more fetches, waits for those under way, and aborts what is left at the deadline.
@@ -277,12 +311,97 @@ impl<K> CacheLayer<K> {
         self.engine.store_unframed = store;
         self
     }
+
+    /// For how long after it was fresh an answer is given at once and refreshed behind it (RFC 5861
+    /// §3), where the answer itself names no such time; zero unless set.
+    ///
+    /// Above zero it also refreshes answers ahead of time, as a
+    /// [`StaleWhileRevalidateLayer`](crate::StaleWhileRevalidateLayer) does.
+    #[must_use]
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.engine.staleness.while_revalidate = window;
+        self.engine.staleness.ahead = (!window.is_zero()).then(Ahead::default);
+        self
+    }
+
+    /// Changes when answers are refreshed ahead of time, if they are.
+    pub(crate) fn ahead(&mut self, change: impl FnOnce(&mut Ahead)) {
+        change(self.engine.staleness.ahead.get_or_insert_default());
+    }
+
+    /// For how long after it was fresh an answer is given where the origin fails (RFC 5861 §4), where
+    /// the answer itself names no such time; zero unless set.
+    #[must_use]
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.engine.staleness.if_error = window;
+        self
+    }
+
+    /// For how long after it was fresh an answer is kept at least: to be validated, and to be given
+    /// [when the origin cannot be reached](Profile::stale_when_unreachable). One day unless set.
+    #[must_use]
+    pub fn keep_stale(mut self, time: Duration) -> Self {
+        self.engine.staleness.keep = time;
+        self
+    }
+
+    /// After how long a caller takes a stale answer instead of waiting on, where it may have one: as
+    /// long as it could have it if the origin failed. The fetch goes on, and its answer is stored. Off
+    /// unless set.
+    #[must_use]
+    pub fn soft_timeout(mut self, after: Duration) -> Self {
+        self.engine.staleness.soft_timeout = Some(after);
+        self
+    }
+
+    /// The last resort before an error: makes an answer where there is none, not even a stale one.
+    ///
+    /// It is asked on every such call, of a server error of the origin as well; `None` leaves the
+    /// failure as it is.
+    #[must_use]
+    pub fn fallback(
+        mut self,
+        fallback: impl Fn(&Failed<'_>) -> Option<Response<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
+        self.engine.fallback = Some(Arc::new(fallback));
+        self
+    }
+
+    /// The field that names an answer's tags beside `Cache-Tag`; `Surrogate-Key` unless set. Tags are
+    /// separated by spaces or commas; an answer with more than 64 is not kept.
+    #[must_use]
+    pub fn tag_field(mut self, field: HeaderName) -> Self {
+        self.engine.tags.in_field(field);
+        self
+    }
+
+    /// Gives answers tags beside those that their fields name.
+    ///
+    /// ```
+    /// use seawall::{CacheLayer, store::Memory};
+    ///
+    /// let layer = CacheLayer::new(Memory::default()).tags(|answered| {
+    ///     let kind = answered.response.get("content-type").and_then(|kind| kind.to_str().ok());
+    ///     kind.map(|kind| format!("type:{kind}")).into_iter().collect()
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn tags(
+        mut self,
+        tags: impl Fn(&Answered<'_>) -> Vec<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.engine.tags.by(tags);
+        self
+    }
 }
 
 impl<S, K: Clone> Layer<S> for CacheLayer<K> {
     type Service = CacheService<S, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        // Layers over one cache are one engine: the widest of their windows holds.
+        self.engine.cache.widest.raise(&self.engine.staleness);
         CacheService::new(inner, self.engine.clone())
     }
 }

@@ -74,6 +74,11 @@ pub trait RequestKey<B>: Clone + Send + Sync + 'static {
     fn has_credentials(&self) -> bool {
         false
     }
+
+    /// The URI that its answer is invalidated by: the request's own unless the key knows a better.
+    fn uri<'r>(&self, request: &'r Request<B>) -> &'r Uri {
+        request.uri()
+    }
 }
 
 impl<F, B> RequestKey<B> for F
@@ -147,13 +152,12 @@ impl<B: Body> RequestKey<B> for UriKey {
         if !request.body().is_end_stream() {
             return Err(NoKey);
         }
-        let original = self.original.and_then(|original| original(request.extensions()));
-        let uri = original.unwrap_or(request.uri());
+        let uri = RequestKey::<B>::uri(self, request);
         if !uri.path().starts_with('/') {
             return Err(NoKey);
         }
         key.optional(uri.scheme().map(|scheme| scheme.as_str().as_bytes()));
-        key.part_ignoring_case(authority(uri, request.headers())?);
+        key.part_ignoring_case(authority(uri, Some(request.headers()))?);
         key.part(uri.path().as_bytes());
         key.optional(uri.query().map(str::as_bytes));
         for name in &self.fields {
@@ -168,16 +172,35 @@ impl<B: Body> RequestKey<B> for UriKey {
     fn has_credentials(&self) -> bool {
         self.fields.contains(&header::AUTHORIZATION) && self.fields.contains(&header::COOKIE)
     }
+
+    fn uri<'r>(&self, request: &'r Request<B>) -> &'r Uri {
+        let original = self.original.and_then(|original| original(request.extensions()));
+        original.unwrap_or(request.uri())
+    }
+}
+
+/// The authority of `uri` alone, without a default port of any scheme: what URIs are invalidated by.
+pub(crate) fn authority_of(uri: &Uri) -> Result<&[u8], NoKey> {
+    Ok(without_port(authority(uri, None)?))
+}
+
+/// The authority that a request is for, as URIs are invalidated by it.
+pub(super) fn authority_asked<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a [u8]> {
+    authority(uri, Some(fields)).ok().map(without_port)
+}
+
+fn without_port(authority: &[u8]) -> &[u8] {
+    without(b":443", without(b":80", authority))
 }
 
 /// The one authority that the request is for, without a default port.
-fn authority<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
+fn authority<'a>(uri: &'a Uri, fields: Option<&'a HeaderMap>) -> Result<&'a [u8], NoKey> {
     let default_port: &[u8] = match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => b":80",
         Some(scheme) if *scheme == Scheme::HTTPS => b":443",
         _ => b"",
     };
-    let mut hosts = fields.get_all(HOST).iter();
+    let mut hosts = fields.into_iter().flat_map(|fields| fields.get_all(HOST));
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(NoKey),
         (host, None) => host.map(|host| without(default_port, host.as_bytes())),

@@ -14,17 +14,29 @@ use crate::{
         share::{Ask, Place},
     },
     error::BoxError,
+    journal::Condition,
     observe::{Event, Operation},
-    rfc9111::{freshness::Reuse, vary::Names},
+    rfc9111::{
+        freshness::{Lifetime, Reuse},
+        vary::Names,
+    },
     store::{Entry, Head, Key, KeyWriter, Record, Variants},
 };
 
 /// What a look at what is near found.
 pub(crate) enum Found {
-    Entry(Entry),
+    Entry(Stored),
     /// The key is known, and has no such variant.
     OtherVariants,
     Nothing,
+}
+
+/// An entry that is alive.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) entry: Entry,
+    /// It was invalidated softly, and counts as stale.
+    pub(crate) outdated: bool,
 }
 
 impl<K> Engine<K> {
@@ -37,12 +49,25 @@ impl<K> Engine<K> {
         };
         match found {
             None => Found::OtherVariants,
-            Some(entry) if entry.key().as_bytes() == key.as_bytes() => Found::Entry(entry),
+            Some(entry) if entry.key().as_bytes() == key.as_bytes() => self.alive(entry),
             Some(_) => {
                 self.foreign();
                 Found::Nothing
             }
         }
+    }
+
+    /// What was invalidated hard is not there any more.
+    fn alive(&self, entry: Entry) -> Found {
+        match self.cache.journal.condition(&entry.head.names, entry.head.fence) {
+            Condition::Alive => Found::Entry(Stored { entry, outdated: false }),
+            Condition::Outdated => Found::Entry(Stored { entry, outdated: true }),
+            Condition::Dead => Found::Nothing,
+        }
+    }
+
+    pub(super) fn is_dead(&self, head: &Head) -> bool {
+        self.cache.journal.condition(&head.names, head.fence) == Condition::Dead
     }
 
     /// RFC 9111 §4.1: of several variants that match, the newest.
@@ -60,6 +85,7 @@ impl<K> Engine<K> {
             if !key.is_too_long()
                 && let Some(Record::Entry(entry)) = self.cache.store.peek(key.as_bytes())
                 && newest.as_ref().is_none_or(|(_, newest)| newest.head.born < entry.head.born)
+                && !self.is_dead(&entry.head)
             {
                 newest = Some((index, entry));
             }
@@ -73,7 +99,8 @@ impl<K> Engine<K> {
         newest.map(|(_, entry)| entry)
     }
 
-    pub(super) fn reuse(&self, entry: &Entry, ask: &Ask, now: Instant) -> Reuse {
+    pub(super) fn reuse(&self, stored: &Stored, ask: &Ask, now: Instant) -> Reuse {
+        let Stored { entry, outdated } = stored;
         let Some(lifetime) = entry.head.lifetime() else { return Reuse::Validate };
         if ask.refresh {
             return Reuse::Validate;
@@ -83,7 +110,13 @@ impl<K> Engine<K> {
             // It cannot be validated; what it forbids it forbids all the same.
             wants.directives.only_if_cached = false;
         }
-        self.policy.reuse(lifetime, entry.resident(now), &wants)
+        let resident = entry.resident(now);
+        if *outdated {
+            // It became stale when it was invalidated: when that was is not known, that it was is.
+            let fresh_for = lifetime.fresh_for.min(lifetime.current_age(resident));
+            return self.policy.reuse(&Lifetime { fresh_for, ..*lifetime }, resident, &wants);
+        }
+        self.policy.reuse(lifetime, resident, &wants)
     }
 
     /// Looks once more, near and then far: another flight may have come between.
@@ -98,7 +131,7 @@ impl<K> Engine<K> {
             return near;
         }
         match self.get(primary).await {
-            Some(Record::Entry(entry)) if entry.key() == primary => Found::Entry(entry),
+            Some(Record::Entry(entry)) if entry.key() == primary => self.alive(entry),
             Some(Record::Variants(variants)) => {
                 let mut newest: Option<Entry> = None;
                 for names in variants.sets() {
@@ -108,11 +141,12 @@ impl<K> Engine<K> {
                     if let Some(Record::Entry(entry)) = self.get(&variant).await
                         && *entry.key() == variant
                         && newest.as_ref().is_none_or(|known| known.head.born < entry.head.born)
+                        && !self.is_dead(&entry.head)
                     {
                         newest = Some(entry);
                     }
                 }
-                newest.map_or(Found::OtherVariants, Found::Entry)
+                newest.map_or(Found::OtherVariants, |entry| self.alive(entry))
             }
             Some(Record::Entry(_)) => {
                 self.foreign();
@@ -135,7 +169,8 @@ impl<K> Engine<K> {
         primary: &Key,
         entry: Entry,
     ) -> bool {
-        let stores = lead.may_store();
+        // What was invalidated on its way would be dead where it lies.
+        let stores = lead.may_store() && !self.is_dead(&entry.head) && !self.cache.switch.is_off();
         if stores {
             let key = entry.key().clone();
             self.put(primary, entry).await;
@@ -152,7 +187,7 @@ impl<K> Engine<K> {
     /// Stores `entry`, under its own key and in the list of variants of `primary`.
     pub(super) async fn put(&self, primary: &Key, entry: Entry) {
         let key = entry.key().clone();
-        let names = entry.head.names.clone();
+        let names = entry.head.vary.clone();
         let before = match self.cache.store.peek(primary.as_bytes()) {
             None if names.is_some() && self.cache.store.is_remote() => self.get(primary).await,
             near => near,

@@ -1,25 +1,33 @@
 //! What becomes of an answer once its head is there: kept, shared, or its caller's alone; and what is
 //! remembered of its key.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{
-    HeaderMap, HeaderValue, Version,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING},
+    HeaderMap, HeaderValue, StatusCode, Version,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, TRANSFER_ENCODING},
     response::Parts,
 };
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
 
 use super::{
-    engine::{Call, Engine, PERSONAL, in_class},
-    storage::variant_key,
+    engine::{Caller, Engine, PERSONAL, in_class},
+    storage::{Stored, variant_key},
 };
 use crate::{
     coalesce::{
         flights::Lead,
+        recording::End,
+        remembered::{BackOff, Known},
         share::{self, Ask, Kind, Place, Unkept},
     },
+    error::{BoxError, Rejected, SharedError},
+    journal::{Fence, Slots, TooMany},
+    marks::{Served, Source},
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
@@ -32,6 +40,7 @@ use crate::{
         targeted, validation,
         vary::{Names, Vary},
     },
+    staleness::Trouble,
     store::{Entry, Head, Key, Sharing},
 };
 
@@ -39,6 +48,10 @@ use crate::{
 const MOST_FIELDS: usize = 64;
 
 const MOST_FIELD_BYTES: usize = 32 * 1024;
+
+/// The longest back-off from a key whose fetch failed: short where callers have nothing meanwhile.
+const LONGEST_WITHOUT: Duration = Duration::from_secs(2);
+const LONGEST_WITH_STALE: Duration = Duration::from_secs(30);
 
 /// What is remembered of a key, and for whom.
 #[derive(Clone, Copy)]
@@ -54,7 +67,9 @@ pub(super) struct Kept {
     /// Whether it is stored, too.
     pub(super) store: bool,
     pub(super) key: Key,
-    pub(super) names: Option<Names>,
+    pub(super) vary: Option<Names>,
+    /// What it is invalidated by.
+    pub(super) names: Box<[Slots]>,
     pub(super) length: Option<u64>,
 }
 
@@ -76,8 +91,26 @@ pub(super) struct Taking<'a> {
     pub(super) answered: Answered<'a>,
     pub(super) version: Version,
     pub(super) length: Option<u64>,
-    pub(super) primary: &'a Key,
-    pub(super) ask: &'a Ask,
+    pub(super) caller: &'a Caller,
+    /// It is a server error, and a stored answer is better.
+    pub(super) stands_in: bool,
+}
+
+/// What is behind an answer: how far the journal had come when it was fetched, and whether a cache
+/// below had it.
+#[derive(Clone, Copy)]
+pub(super) struct Behind {
+    pub(super) fence: Fence,
+    pub(super) source: Option<Source>,
+}
+
+impl Behind {
+    /// A cache below may have fetched it long before: the lower fence counts.
+    pub(super) fn of(parts: &Parts, fence: Fence) -> Self {
+        let below = parts.extensions.get::<Served>();
+        let fence = below.map_or(fence, |below| below.fence().min(fence));
+        Self { fence, source: below.map(Served::source) }
+    }
 }
 
 pub(super) enum Verdict {
@@ -108,13 +141,22 @@ impl<K> Engine<K> {
     pub(super) fn verdict(&self, taking: &Taking<'_>) -> Verdict {
         let Answered { request, status, response, .. } = taking.answered;
         let Taking { length, version, .. } = *taking;
-        let (names, key) = match Vary::from_fields(response) {
+        let Caller { primary, ask, .. } = taking.caller;
+        if taking.stands_in {
+            return Verdict::Not(Unkept::Failure, None);
+        }
+        if status == StatusCode::INTERNAL_SERVER_ERROR && ask.personal {
+            // It may be what this one asked with.
+            return Verdict::Not(Unkept::Own, None);
+        }
+        let (vary, key) = match Vary::from_fields(response) {
             Vary::Names(names) => {
-                let key = variant_key(taking.primary, &names, request);
+                let key = variant_key(primary, &names, request);
                 (Some(names), key)
             }
-            Vary::None | Vary::Any => (None, Some(taking.primary.clone())),
+            Vary::None | Vary::Any => (None, Some(primary.clone())),
         };
+        let names = self.names_of(taking.caller, &taking.answered);
         let Some(key) = key else {
             // What tells this variant from others is too long for a key: it is nobody else's, and
             // says nothing of the others.
@@ -124,14 +166,13 @@ impl<K> Engine<K> {
         };
         let keep = match self.policy.keep(&taking.answered) {
             Keep::For(_) if is_too_large(response) => Keep::No(Refusal::HeadTooLarge),
+            Keep::For(_) if names.is_err() => Keep::No(Refusal::TooManyTags),
             keep => keep,
         };
-        let outgrown = taking.ask.kind == Kind::Get
+        let names = names.unwrap_or_else(|_| taking.caller.names.clone());
+        let outgrown = ask.kind == Kind::Get
             && length.is_some_and(|length| length > self.cache.limits.max_body as u64);
-        let in_flight = Sharing::InFlight {
-            credentials: taking.ask.credentials(),
-            unkeyed: taking.ask.unkeyed,
-        };
+        let in_flight = Sharing::InFlight { credentials: ask.credentials(), unkeyed: ask.unkeyed };
         match keep {
             Keep::For(_) if outgrown => {
                 self.outgrown();
@@ -143,22 +184,24 @@ impl<K> Engine<K> {
                     Place::Coalesce if !said => in_flight,
                     _ => Sharing::Stored(lifetime),
                 };
-                let wanted = self.place == Place::Cache && taking.ask.kind == Kind::Get;
+                let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
                 let framed = self.store_unframed
                     || length.is_some()
                     || !ends_with_connection(version, response);
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
-                Verdict::Keep(Kept { sharing, store: wanted && framed, key, names, length })
+                let store = wanted && framed;
+                Verdict::Keep(Kept { sharing, store, key, vary, names, length })
             }
             Keep::No(refusal) => {
                 self.not_stored(refusal);
                 match share::unkept(&refusal, status, self.place) {
                     Unkept::Shared if !outgrown && !is_endless(response) => {
-                        Verdict::Keep(Kept { sharing: in_flight, store: false, key, names, length })
+                        let (sharing, store) = (in_flight, false);
+                        Verdict::Keep(Kept { sharing, store, key, vary, names, length })
                     }
-                    Unkept::Failure => Verdict::Not(Unkept::Failure, None),
+                    unkept @ (Unkept::Failure | Unkept::Own) => Verdict::Not(unkept, None),
                     Unkept::Shared | Unkept::Aside => {
                         let lasting = match refusal {
                             _ if status.is_server_error() => None,
@@ -174,6 +217,73 @@ impl<K> Engine<K> {
             }
         }
     }
+
+    /// What an answer is invalidated by: its key, its URI, its tags.
+    fn names_of(&self, caller: &Caller, answered: &Answered<'_>) -> Result<Box<[Slots]>, TooMany> {
+        if self.place == Place::Coalesce {
+            return Ok(Box::default());
+        }
+        let mut names = caller.names.to_vec();
+        self.tags.read(answered, |tag| names.push(self.cache.journal.tag(tag)))?;
+        Ok(names.into())
+    }
+
+    // ===== failures =====
+
+    /// Takes note of a fetch that failed without an answer, or within one; what those who wait learn.
+    pub(super) fn failed(&self, caller: &Caller, stored: Option<&Stored>, error: BoxError) -> End {
+        let error = SharedError::new(error);
+        if Rejected::find(&error).is_some() {
+            // Refused below, maybe for who asked: neither the origin's failure nor the others'.
+            return End::Own(error);
+        }
+        self.remember_failure(caller, stored, Trouble::Unreachable, None);
+        End::Failed(error)
+    }
+
+    /// The origin has failed for this key: it is not asked again before a while has passed.
+    pub(super) fn remember_failure(
+        &self,
+        caller: &Caller,
+        stored: Option<&Stored>,
+        trouble: Trouble,
+        asked: Option<Duration>,
+    ) {
+        if self.place == Place::Coalesce {
+            return;
+        }
+        let stands_in = stored.is_some_and(|stored| self.stands_in(stored, &caller.ask, trouble));
+        let longest = if stands_in { LONGEST_WITH_STALE } else { LONGEST_WITHOUT };
+        let unreachable = trouble == Trouble::Unreachable;
+        let back_off = BackOff { longest, unreachable, asked, random: fastrand::f64() };
+        let personal = caller.ask.personal.then(|| in_class(&caller.primary, PERSONAL));
+        let key = personal.as_ref().unwrap_or(&caller.primary);
+        let now = Instant::now();
+        let until = self.cache.remembered.failed(key.as_bytes(), now, &back_off);
+        self.cache.listener.tell(&Event::BackedOff { wait: until - now });
+    }
+
+    /// Any good answer of a key ends its back-off.
+    pub(super) fn recovered(&self, caller: &Caller) {
+        self.cache.remembered.recovered(caller.primary.as_bytes());
+        if caller.ask.personal {
+            self.cache.remembered.recovered(in_class(&caller.primary, PERSONAL).as_bytes());
+        }
+    }
+
+    /// Whether a stored answer may be given instead of a failure.
+    pub(super) fn stands_in(&self, stored: &Stored, ask: &Ask, trouble: Trouble) -> bool {
+        let reuse = self.reuse(stored, &ask.validated(), Instant::now());
+        self.allows(trouble, &stored.entry, reuse)
+    }
+
+    /// Whether a stored answer that has been stale for so long is still of use.
+    pub(super) fn keeps(&self, stored: &Stored, stale_for: Duration) -> bool {
+        let staleness = self.cache.widest.over(&self.staleness);
+        stored.entry.head.lifetime().is_some_and(|lifetime| staleness.keeps(lifetime, stale_for))
+    }
+
+    // ===== what is kept and remembered =====
 
     pub(super) fn outgrown(&self) {
         self.cache.listener.tell(&Event::Outgrown);
@@ -207,22 +317,49 @@ impl<K> Engine<K> {
     }
 
     /// What is kept of a head: its fields in allocations of their own, and what was learned.
-    pub(super) fn head(&self, parts: &mut Parts, kept: Kept, exchange: Exchange) -> Arc<Head> {
+    pub(super) fn head(
+        &self,
+        parts: &mut Parts,
+        kept: Kept,
+        exchange: Exchange,
+        behind: Behind,
+    ) -> Arc<Head> {
         if self.place == Place::Cache {
             dated(&mut parts.headers, exchange.received);
         }
-        let Kept { sharing, key, names, length, .. } = kept;
+        let Kept { sharing, key, vary, names, length, .. } = kept;
         let directives = targeted::governing(self.policy.profile(), &parts.headers);
         let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
         let (fields, below) = Head::fields(stored, self.place == Place::Cache);
         let (status, version) = (parts.status, parts.version);
         let born = Instant::now();
-        Arc::new(Head { key, status, version, fields, below, names, sharing, born, length })
+        Arc::new(Head {
+            key,
+            status,
+            version,
+            fields,
+            below,
+            vary,
+            sharing,
+            born,
+            length,
+            fence: behind.fence,
+            names,
+            spread: fastrand::f32(),
+            from_below: behind.source,
+        })
     }
 
     /// The stored answer with what a 304 says of it (RFC 9111 §4.3.4). `None`: the 304 is about
     /// another answer than the stored one.
-    pub(super) fn freshened(&self, stored: &Entry, answered: &Answered<'_>) -> Option<Freshened> {
+    pub(super) fn freshened(
+        &self,
+        stored: &Entry,
+        answered: &Answered<'_>,
+        caller: &Caller,
+        behind: Behind,
+        cost: Duration,
+    ) -> Option<Freshened> {
         let old = &*stored.head;
         let profile = self.policy.profile();
         let directives = targeted::governing(profile, answered.response);
@@ -236,12 +373,16 @@ impl<K> Engine<K> {
         let names = match Vary::from_fields(&fields) {
             Vary::Names(names) => Some(names),
             Vary::None => None,
-            Vary::Any => old.names.clone(),
+            Vary::Any => old.vary.clone(),
         };
-        let keep = self.policy.keep(&Answered { response: &fields, ..*answered });
+        let answered = Answered { response: &fields, ..*answered };
+        let named = self.names_of(caller, &answered);
+        let keep = self.policy.keep(&answered);
         let (sharing, fate) = match keep {
             // It lies under the key of what it varied by before.
-            Keep::For(_) if names != old.names => (Sharing::OWN, Fate::Removed),
+            Keep::For(_) if names != old.vary => (Sharing::OWN, Fate::Removed),
+            // It could not be invalidated by all that it is tagged with now.
+            Keep::For(_) if named.is_err() => (Sharing::OWN, Fate::Removed),
             Keep::For(lifetime) => (Sharing::Stored(lifetime), Fate::Stored),
             Keep::No(refusal) if refusal.by_request() => (Sharing::OWN, Fate::Left),
             Keep::No(_) => (Sharing::OWN, Fate::Removed),
@@ -253,22 +394,39 @@ impl<K> Engine<K> {
             version: old.version,
             fields,
             below,
-            names: old.names.clone(),
+            vary: old.vary.clone(),
             sharing,
             born: Instant::now(),
             length: old.length,
+            fence: behind.fence,
+            names: named.unwrap_or_default(),
+            spread: fastrand::f32(),
+            from_below: behind.source,
         };
-        Some(Freshened { entry: Entry { head: Arc::new(head), ..stored.clone() }, fate })
+        Some(Freshened { entry: Entry { head: Arc::new(head), cost, ..stored.clone() }, fate })
     }
 
     /// What is remembered of the key, or of those who ask for it with something of their own.
-    pub(super) fn remembered<B>(&self, call: &Call<B>, now: Instant) -> Option<Aside> {
+    pub(super) fn remembered(&self, caller: &Caller, now: Instant) -> Option<Known> {
         let remembered = &self.cache.remembered;
-        let personal = || remembered.look(in_class(&call.primary, PERSONAL).as_bytes(), now);
+        let personal = || remembered.look(in_class(&caller.primary, PERSONAL).as_bytes(), now);
         remembered
-            .look(call.primary.as_bytes(), now)
-            .or_else(|| if call.ask.personal { personal() } else { None })
+            .look(caller.primary.as_bytes(), now)
+            .or_else(|| if caller.ask.personal { personal() } else { None })
     }
+}
+
+/// The server errors that a stored answer may be given for (RFC 5861 §4).
+pub(super) fn is_failing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// How long the origin asks to be left alone (RFC 9110 §10.2.3).
+pub(super) fn retry_after(fields: &HeaderMap, received: SystemTime) -> Option<Duration> {
+    let value = fields.get(RETRY_AFTER)?.as_bytes();
+    let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
+    let date = || date::parse_at(value, received)?.duration_since(received).ok();
+    seconds.map(Duration::from_secs).or_else(date)
 }
 
 /// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.

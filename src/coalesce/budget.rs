@@ -43,6 +43,8 @@ pub(crate) struct Budgets {
     pub(crate) fill: Budget,
     /// Fetches that go on although their last caller has left.
     pub(crate) orphans: Budget,
+    /// Fetches behind an answer that was given already.
+    pub(crate) refreshes: Budget,
     /// Callers that wait for another caller's fetch.
     pub(crate) followers: Budget,
     /// Callers that wait for one fetch.

@@ -42,6 +42,7 @@ impl CoalesceLayer {
         let budgets = Budgets {
             fill: Budget::new(0),
             orphans: Budget::new(64),
+            refreshes: Budget::new(0),
             followers: Budget::new(65_536),
             followers_a_flight: 16_384,
             listener: Listener::default(),
@@ -151,7 +152,7 @@ where
         let key = (self.key)(&request);
         let now = Instant::now();
         CoalesceByFuture {
-            waiting: match self.flights.join(&key, Join::Any, now) {
+            waiting: match self.flights.join(&key, Join::default(), now) {
                 Joined::Follower(reader) => Waiting::For(reader),
                 Joined::Leader(lead, reader) => {
                     let recording = Arc::clone(lead.recording());
@@ -268,7 +269,7 @@ impl<T: Clone> Future for CoalesceByFuture<T> {
             Waiting::Alone(call) => call.as_mut().poll(cx),
             Waiting::For(reader) => Poll::Ready(match ready!(reader.poll_head(cx)) {
                 Answer::Head(response) => Ok(response.copy()),
-                Answer::Failed(error) => Err(error.into()),
+                Answer::Failed(error) | Answer::Own(error) => Err(error.into()),
                 Answer::Aside | Answer::Personal => Err(FetchError::Aborted.into()),
             }),
         }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     error::{FetchError, SharedError},
+    journal::Fence,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -75,13 +76,24 @@ enum Followed<H: Clone> {
     Gone,
 }
 
-/// Who may be joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Join {
-    /// Any flight that makes progress.
-    Any,
+/// Who may be joined; by default any flight that makes progress.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Join {
     /// One that began no earlier than this: the caller wants nothing older than itself.
-    Since(Instant),
+    pub(crate) since: Option<Instant>,
+    /// One that began behind no earlier fence than this; two that did are enough.
+    pub(crate) seen: Fence,
+    /// The last invalidation that names the key: a flight from before it is replaced at once.
+    pub(crate) dead: Fence,
+}
+
+/// Whether a fetch may begin.
+enum Begun<K: Hash + Eq + Clone, H: Clone> {
+    Now(Lead<K, H>),
+    /// One is under way.
+    Already,
+    /// The table is full.
+    Full,
 }
 
 impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
@@ -101,53 +113,90 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
     /// Joins the flight of `key`, or begins one.
     pub(crate) fn join(self: &Arc<Self>, key: &K, join: Join, now: Instant) -> Joined<K, H> {
         let mut shard = lock(self.shard(key));
-        let Some(slot) = shard.get_mut(key) else {
-            if self.flying.fetch_add(1, Ordering::Relaxed) >= self.limit {
-                self.flying.fetch_sub(1, Ordering::Relaxed);
-                return Joined::Full;
-            }
-            let (lead, reader) = self.begin(key, now);
-            let current = Arc::clone(&lead.recording);
-            shard.insert(key.clone(), Slot { current, previous: None });
-            return Joined::Leader(lead, reader);
-        };
-        let too_old = match join {
-            Join::Any => false,
-            Join::Since(arrived) => slot.current.began() < arrived,
-        };
-        let stalled = self.is_stalled(&slot.current, now);
-        let older = slot.previous.as_ref().filter(|previous| !previous.is_ended());
-        if too_old || stalled {
-            let Some(older) = older else {
-                let (lead, reader) = self.begin(key, now);
-                slot.previous = Some(mem::replace(&mut slot.current, Arc::clone(&lead.recording)));
-                return Joined::Leader(lead, reader);
+        match self.begin_in(&mut shard, key, join, now) {
+            Begun::Now(lead) => return Joined::leader(lead),
+            Begun::Full => return Joined::Full,
+            Begun::Already => {}
+        }
+        let Some(slot) = shard.get_mut(key) else { return Joined::Full };
+        if Self::is_too_old(&slot.current, join) {
+            // Two are under way, and no third is begun: its turn is when the older one is gone.
+            let older = slot.previous.as_ref().unwrap_or(&slot.current);
+            return match self.follow(older, Place::Follower) {
+                Followed::By(reader) => Joined::Behind(reader),
+                Followed::Full | Followed::Gone => Joined::Full,
             };
-            if too_old {
-                // Two are under way, and no third is begun: its turn is when the older one is gone.
-                return match self.follow(older, Place::Follower) {
-                    Followed::By(reader) => Joined::Behind(reader),
-                    Followed::Full | Followed::Gone => Joined::Full,
-                };
-            }
         }
         match self.follow(&slot.current, Place::Follower) {
             Followed::By(reader) => Joined::Follower(reader),
             Followed::Full => Joined::Full,
             Followed::Gone => {
                 // It was given up, and is not out of the table yet.
-                let (lead, reader) = self.begin(key, now);
+                let lead = self.begin(key, now);
                 slot.current = Arc::clone(&lead.recording);
-                Joined::Leader(lead, reader)
+                Joined::leader(lead)
             }
         }
     }
 
+    /// Begins a fetch that nobody waits for, unless one is under way.
+    pub(crate) fn refresh(
+        self: &Arc<Self>,
+        key: &K,
+        join: Join,
+        now: Instant,
+    ) -> Option<Lead<K, H>> {
+        let mut shard = lock(self.shard(key));
+        match self.begin_in(&mut shard, key, join, now) {
+            Begun::Now(lead) => {
+                lead.recording.goes_on();
+                Some(lead)
+            }
+            Begun::Already | Begun::Full => None,
+        }
+    }
+
+    /// Begins a fetch where none is under way that may be joined, nor two at all.
+    fn begin_in(
+        self: &Arc<Self>,
+        shard: &mut Shard<K, H>,
+        key: &K,
+        join: Join,
+        now: Instant,
+    ) -> Begun<K, H> {
+        let Some(slot) = shard.get_mut(key) else {
+            if self.flying.fetch_add(1, Ordering::Relaxed) >= self.limit {
+                self.flying.fetch_sub(1, Ordering::Relaxed);
+                return Begun::Full;
+            }
+            let lead = self.begin(key, now);
+            let current = Arc::clone(&lead.recording);
+            shard.insert(key.clone(), Slot { current, previous: None });
+            return Begun::Now(lead);
+        };
+        if slot.current.fence() < join.dead && guarded("a dead flight is replaced") {
+            let lead = self.begin(key, now);
+            *slot = Slot { current: Arc::clone(&lead.recording), previous: None };
+            return Begun::Now(lead);
+        }
+        let of_no_use =
+            Self::is_too_old(&slot.current, join) || self.is_stalled(&slot.current, now);
+        if !of_no_use || slot.previous.as_ref().is_some_and(|previous| !previous.is_ended()) {
+            return Begun::Already;
+        }
+        let lead = self.begin(key, now);
+        slot.previous = Some(mem::replace(&mut slot.current, Arc::clone(&lead.recording)));
+        Begun::Now(lead)
+    }
+
     /// Joins the flight of `key` for its head, if there is one.
-    pub(crate) fn join_to_head(&self, key: &K, now: Instant) -> Option<Reader<H>> {
+    pub(crate) fn join_to_head(&self, key: &K, join: Join, now: Instant) -> Option<Reader<H>> {
         let shard = lock(self.shard(key));
         let current = &shard.get(key)?.current;
-        if self.is_stalled(current, now) {
+        if current.fence() < join.dead
+            || Self::is_too_old(current, join)
+            || self.is_stalled(current, now)
+        {
             return None;
         }
         match self.follow(current, Place::ToHead) {
@@ -158,9 +207,10 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
 
     /// A fetch outside of the table, that nobody joins.
     pub(crate) fn alone(self: &Arc<Self>, now: Instant) -> (Lead<K, H>, Reader<H>) {
-        let recording = Recording::new(now, Arc::clone(&self.budgets));
-        let reader = recording.join(Place::Leader).expect("a new recording is open");
-        (Lead { flights: Arc::clone(self), key: None, recording, landed: false }, reader)
+        let recording = Recording::new(now, Fence::now(), Arc::clone(&self.budgets));
+        let lead = Lead { flights: Arc::clone(self), key: None, recording, landed: false };
+        let reader = lead.reader();
+        (lead, reader)
     }
 
     /// How many fetches are under way.
@@ -168,10 +218,14 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
         self.flying.load(Ordering::Relaxed)
     }
 
-    fn begin(self: &Arc<Self>, key: &K, now: Instant) -> (Lead<K, H>, Reader<H>) {
-        let (mut lead, reader) = self.alone(now);
-        lead.key = Some(key.clone());
-        (lead, reader)
+    fn begin(self: &Arc<Self>, key: &K, now: Instant) -> Lead<K, H> {
+        let recording = Recording::new(now, Fence::now(), Arc::clone(&self.budgets));
+        Lead { flights: Arc::clone(self), key: Some(key.clone()), recording, landed: false }
+    }
+
+    /// Whether the caller wants something later.
+    fn is_too_old(recording: &Recording<H>, join: Join) -> bool {
+        recording.fence() < join.seen || join.since.is_some_and(|since| recording.began() < since)
     }
 
     fn is_stalled(&self, recording: &Recording<H>, now: Instant) -> bool {
@@ -251,7 +305,19 @@ pub(crate) struct Lead<K: Hash + Eq + Clone, H: Clone> {
     landed: bool,
 }
 
+impl<K: Hash + Eq + Clone, H: Clone> Joined<K, H> {
+    fn leader(lead: Lead<K, H>) -> Self {
+        let reader = lead.reader();
+        Self::Leader(lead, reader)
+    }
+}
+
 impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
+    /// The place of the caller that began it.
+    fn reader(&self) -> Reader<H> {
+        self.recording.join(Place::Leader).expect("a new recording is open")
+    }
+
     pub(crate) fn recording(&self) -> &Arc<Recording<H>> {
         &self.recording
     }

@@ -28,6 +28,7 @@ fn table(orphans: usize) -> (Table, Arc<Budgets>) {
     let budgets = Arc::new(Budgets {
         fill: Budget::new(1024),
         orphans: Budget::new(orphans),
+        refreshes: Budget::new(1),
         followers: Budget::new(16),
         followers_a_flight: 16,
         listener: Listener::default(),
@@ -36,7 +37,7 @@ fn table(orphans: usize) -> (Table, Arc<Budgets>) {
 }
 
 fn lead(table: &Table, now: Instant) -> (Lead<u8, u8>, Reader<u8>) {
-    match table.join(&KEY, Join::Any, now) {
+    match table.join(&KEY, Join::default(), now) {
         Joined::Leader(lead, reader) => (lead, reader),
         other => panic!("nobody else is there: {other:?}"),
     }
@@ -82,7 +83,7 @@ fn models_a_leader_that_is_dropped_answers_whoever_joined_and_frees_the_key() {
         let now = Instant::now();
         let (lead, reader) = lead(&table, now);
         let other = Arc::clone(&table);
-        let caller = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
+        let caller = thread::spawn(move || match other.join(&KEY, Join::default(), now) {
             Joined::Follower(mut reader) => {
                 assert!(matches!(head(&mut reader), Answer::Failed(_)));
             }
@@ -102,7 +103,7 @@ fn models_whoever_waits_is_woken_by_the_end() {
         let (table, _) = table(1);
         let now = Instant::now();
         let (lead, mut leader) = lead(&table, now);
-        let Joined::Follower(mut follower) = table.join(&KEY, Join::Any, now) else {
+        let Joined::Follower(mut follower) = table.join(&KEY, Join::default(), now) else {
             panic!("a leader is there")
         };
         let waiting = thread::spawn(move || match head(&mut follower) {
@@ -129,9 +130,9 @@ fn models_a_flight_that_was_overtaken_does_not_take_the_newer_one_with_it() {
         let (new, _other) = lead(&table, later);
         let leaving = thread::spawn(move || old.end(End::Aside));
         // Whoever comes now finds the newer flight, whether or not the older one is gone.
-        assert!(matches!(table.join(&KEY, Join::Any, later), Joined::Follower(_)));
+        assert!(matches!(table.join(&KEY, Join::default(), later), Joined::Follower(_)));
         leaving.join().unwrap();
-        assert!(matches!(table.join(&KEY, Join::Any, later), Joined::Follower(_)));
+        assert!(matches!(table.join(&KEY, Join::default(), later), Joined::Follower(_)));
         assert!(new.may_store());
         new.end(End::Aside);
         assert_eq!(table.len(), 0);
@@ -145,7 +146,7 @@ fn models_orphans_are_counted_out_and_in_again() {
         let now = Instant::now();
         let (lead, reader) = lead(&table, now);
         let other = Arc::clone(&table);
-        let newcomer = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
+        let newcomer = thread::spawn(move || match other.join(&KEY, Join::default(), now) {
             Joined::Follower(mut reader) => match head(&mut reader) {
                 Answer::Head(head) => head,
                 other => panic!("the fetch goes on: {other:?}"),
@@ -175,7 +176,7 @@ fn models_a_fetch_without_a_budget_is_cancelled_and_the_next_caller_begins_anew(
         let now = Instant::now();
         let (lead, reader) = lead(&table, now);
         let other = Arc::clone(&table);
-        let newcomer = thread::spawn(move || match other.join(&KEY, Join::Any, now) {
+        let newcomer = thread::spawn(move || match other.join(&KEY, Join::default(), now) {
             // It came before the last reader left, or after the fetch had been given up.
             Joined::Follower(mut reader) => assert!(matches!(head(&mut reader), Answer::Head(1))),
             Joined::Leader(lead, _reader) => lead.answer(2),
@@ -195,7 +196,7 @@ fn models_a_hand_over_cuts_nobody_short_who_reads_along() {
         let (table, _) = table(1);
         let now = Instant::now();
         let (lead, leader) = lead(&table, now);
-        let Joined::Follower(mut follower) = table.join(&KEY, Join::Any, now) else {
+        let Joined::Follower(mut follower) = table.join(&KEY, Join::default(), now) else {
             panic!("a leader is there")
         };
         lead.recording().head(1, Open::AtHead, now);
@@ -221,7 +222,7 @@ fn caller(table: &Table, store: &Mutex<Option<u8>>, calls: &AtomicUsize, now: In
     if let Some(stored) = *lock(store) {
         return stored;
     }
-    match table.join(&KEY, Join::Any, now) {
+    match table.join(&KEY, Join::default(), now) {
         Joined::Follower(mut reader) => match head(&mut reader) {
             Answer::Head(head) => head,
             other => panic!("nothing failed: {other:?}"),

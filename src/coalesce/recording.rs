@@ -18,6 +18,7 @@ use self::wakers::{Wakers, Woken};
 use super::budget::Budgets;
 use crate::{
     error::{FetchError, SharedError},
+    journal::Fence,
     sync::{Mutex, guarded, lock},
 };
 
@@ -47,11 +48,15 @@ pub(crate) enum End {
     Personal,
     /// The same failure for all.
     Failed(SharedError),
+    /// A failure that may be of the leader's own making.
+    Own(SharedError),
 }
 
 /// An answer on its way, of which the head is an `H`.
 pub(crate) struct Recording<H> {
     began: Instant,
+    /// How far the journal had come when it began.
+    fence: Fence,
     budgets: Arc<Budgets>,
     state: Mutex<State<H>>,
 }
@@ -74,6 +79,8 @@ struct State<H> {
     /// Whether a reader has been given the head before the end.
     streaming: usize,
     orphan: bool,
+    /// It goes on whoever leaves.
+    goes_on: bool,
     leader: Option<Waker>,
     followers: Wakers,
     to_head: Wakers,
@@ -88,7 +95,7 @@ struct Piece {
 }
 
 impl<H: Clone> Recording<H> {
-    pub(crate) fn new(now: Instant, budgets: Arc<Budgets>) -> Arc<Self> {
+    pub(crate) fn new(now: Instant, fence: Fence, budgets: Arc<Budgets>) -> Arc<Self> {
         let state = State {
             head: None,
             open: Open::AtEnd,
@@ -102,16 +109,30 @@ impl<H: Clone> Recording<H> {
             readers: 0,
             streaming: 0,
             orphan: false,
+            goes_on: false,
             leader: None,
             followers: Wakers::default(),
             to_head: Wakers::default(),
             task: None,
         };
-        Arc::new(Self { began: now, budgets, state: Mutex::new(state) })
+        Arc::new(Self { began: now, fence, budgets, state: Mutex::new(state) })
     }
 
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    pub(crate) fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// From now on it goes on whoever leaves, and is no orphan.
+    pub(crate) fn goes_on(&self) {
+        let mut state = lock(&self.state);
+        state.goes_on = true;
+        if mem::take(&mut state.orphan) {
+            self.budgets.orphans.give_back(1);
+        }
     }
 
     /// When the origin last gave a sign of life.

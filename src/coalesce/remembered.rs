@@ -1,8 +1,12 @@
-//! Keys whose last answer could not be shared, and until when that is remembered.
+//! What is remembered of keys, and until when: that their answers cannot be shared, or that the
+//! origin has just failed for them.
 //!
-//! Coalescing such a key would make every caller wait for an answer that turns out to be another's.
+//! To coalesce a key of the first kind would make every caller wait for an answer that turns out to
+//! be another's. To ask again and again for one of the second would hold down an origin that is
+//! down: it is asked once a step, and the steps grow.
+//!
 //! The table holds hashes, not keys, so its size is fixed; two keys with one hash cost each other
-//! some coalescing and nothing else.
+//! some coalescing, or some patience, and nothing else.
 
 use std::{
     collections::HashMap,
@@ -19,12 +23,58 @@ use crate::{
 
 const SHARDS: usize = 16;
 
+/// The first step of the back-off from a key whose fetch failed; each further one is twice as long.
+const FIRST_STEP: Duration = Duration::from_millis(250);
+
+/// A failure that is followed by none for so long is the last of its kind.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// The steps end at most so much earlier than they say, so that many keys do not come back at once.
+const JITTER: f64 = 0.1;
+
 #[derive(Debug)]
 pub(crate) struct Remembered {
-    shards: [Mutex<HashMap<u64, (Aside, Instant)>>; SHARDS],
+    shards: [Mutex<HashMap<u64, Memory>>; SHARDS],
     hasher: RandomState,
     keys_a_shard: usize,
     remember_for: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    Aside { aside: Aside, until: Instant },
+    Failing { steps: u32, until: Instant, unreachable: bool },
+}
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Aside(Aside),
+    /// Its fetch failed, and is not tried again before then.
+    Failing {
+        until: Instant,
+        unreachable: bool,
+    },
+}
+
+/// How long a key is left alone after it has failed once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BackOff {
+    pub(crate) longest: Duration,
+    /// It could not be reached, rather than that it answered with an error.
+    pub(crate) unreachable: bool,
+    /// The origin asked for at least so much.
+    pub(crate) asked: Option<Duration>,
+    /// Drawn from [0, 1).
+    pub(crate) random: f64,
+}
+
+impl BackOff {
+    fn after(&self, steps: u32) -> Duration {
+        let doubled = FIRST_STEP.saturating_mul(1_u32.checked_shl(steps).unwrap_or(u32::MAX));
+        let step = doubled.max(self.asked.unwrap_or_default()).min(self.longest);
+        step.mul_f64(1.0 - JITTER * self.random)
+    }
 }
 
 impl Remembered {
@@ -38,28 +88,43 @@ impl Remembered {
     }
 
     /// What is known of `key`, if it is not too long ago.
-    pub(crate) fn look(&self, key: &[u8], now: Instant) -> Option<Aside> {
+    pub(crate) fn look(&self, key: &[u8], now: Instant) -> Option<Known> {
         let hash = self.hasher.hash_one(key);
         let mut shard = lock(self.shard(hash));
-        let &(aside, until) = shard.get(&hash)?;
-        if now < until {
-            return Some(aside);
+        match *shard.get(&hash)? {
+            Memory::Aside { aside, until } if now < until => Some(Known::Aside(aside)),
+            Memory::Failing { until, unreachable, .. } if now < until => {
+                Some(Known::Failing { until, unreachable })
+            }
+            // How often it has failed still counts.
+            Memory::Failing { until, .. } if now < until + FORGOTTEN_AFTER => None,
+            _ => {
+                shard.remove(&hash);
+                None
+            }
         }
-        shard.remove(&hash);
-        None
     }
 
     pub(crate) fn remember(&self, key: &[u8], aside: Aside, now: Instant) {
-        let hash = self.hasher.hash_one(key);
-        let mut shard = lock(self.shard(hash));
-        if shard.len() >= self.keys_a_shard
-            && !shard.contains_key(&hash)
-            && let Some(&other) = shard.keys().next()
-        {
-            // Full: any other key has to go, and is learned again at the price of one wait.
-            shard.remove(&other);
-        }
-        shard.insert(hash, (aside, now + self.remember_for));
+        let until = now + self.remember_for;
+        self.insert(key, |_| Memory::Aside { aside, until });
+    }
+
+    /// Remembers that the fetch of `key` failed; until when it is not tried again.
+    pub(crate) fn failed(&self, key: &[u8], now: Instant, back_off: &BackOff) -> Instant {
+        let mut ends = now;
+        self.insert(key, |known| {
+            let steps = match known {
+                Some(Memory::Failing { steps, until, .. }) if now < until + FORGOTTEN_AFTER => {
+                    steps
+                }
+                _ => 0,
+            };
+            ends = now + back_off.after(steps);
+            let (steps, unreachable) = (steps.saturating_add(1), back_off.unreachable);
+            Memory::Failing { steps, until: ends, unreachable }
+        });
+        ends
     }
 
     pub(crate) fn forget(&self, key: &[u8]) {
@@ -67,11 +132,44 @@ impl Remembered {
         lock(self.shard(hash)).remove(&hash);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    /// Forgets that the fetch of `key` failed: it has not.
+    pub(crate) fn recovered(&self, key: &[u8]) {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = lock(self.shard(hash));
+        if matches!(shard.get(&hash), Some(Memory::Failing { .. })) {
+            shard.remove(&hash);
+        }
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, (Aside, Instant)>> {
+    /// How many keys are remembered as uncacheable or outgrown, and how many as failing.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for shard in &self.shards {
+            for memory in lock(shard).values() {
+                match memory {
+                    Memory::Aside { .. } => counts.0 += 1,
+                    Memory::Failing { .. } => counts.1 += 1,
+                }
+            }
+        }
+        counts
+    }
+
+    fn insert(&self, key: &[u8], memory: impl FnOnce(Option<Memory>) -> Memory) {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = lock(self.shard(hash));
+        let known = shard.get(&hash).copied();
+        if known.is_none()
+            && shard.len() >= self.keys_a_shard
+            && let Some(&other) = shard.keys().next()
+        {
+            // Full: any other key has to go, and is learned again at the price of one wait.
+            shard.remove(&other);
+        }
+        shard.insert(hash, memory(known));
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, Memory>> {
         &self.shards[hash as usize % SHARDS]
     }
 }
@@ -80,26 +178,78 @@ impl Remembered {
 mod tests {
     use super::*;
 
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_key_is_remembered_for_so_long_and_forgotten_at_once_when_told() {
         let table = Remembered::new(64, Duration::from_secs(120));
         let now = Instant::now();
+        let look = |after| table.look(b"a", now + Duration::from_secs(after));
         table.remember(b"a", Aside::Uncacheable, now);
-        assert_eq!(table.look(b"a", now + Duration::from_secs(119)), Some(Aside::Uncacheable));
-        assert_eq!(table.look(b"a", now + Duration::from_secs(120)), None);
+        assert_eq!(look(119), Some(Known::Aside(Aside::Uncacheable)));
+        assert_eq!(look(120), None);
         table.remember(b"a", Aside::Outgrown, now);
+        table.recovered(b"a");
+        assert_eq!(look(0), Some(Known::Aside(Aside::Outgrown)));
         table.forget(b"a");
-        assert_eq!(table.look(b"a", now), None);
+        assert_eq!(look(0), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steps_double_to_the_longest_and_begin_anew_after_a_good_answer_or_a_long_time() {
+        let table = Remembered::new(64, Duration::from_secs(120));
+        let back_off =
+            BackOff { longest: millis(2_000), unreachable: false, asked: None, random: 0.0 };
+        let mut now = Instant::now();
+        let fail = |now: Instant| table.failed(b"a", now, &back_off) - now;
+        for step in [250, 500, 1_000, 2_000, 2_000] {
+            assert_eq!(fail(now), millis(step));
+            let until = now + millis(step);
+            assert_eq!(
+                table.look(b"a", until - millis(1)),
+                Some(Known::Failing { until, unreachable: false })
+            );
+            assert_eq!(table.look(b"a", until), None);
+            now = until;
+        }
+        table.recovered(b"a");
+        assert_eq!(fail(now), millis(250));
+        now += millis(250) + FORGOTTEN_AFTER;
+        assert_eq!(fail(now), millis(250));
+    }
+
+    #[test]
+    fn a_step_is_at_least_what_the_origin_asked_and_jittered_downwards_only() {
+        let longest = Duration::from_secs(30);
+        let asked = Some(Duration::from_secs(4));
+        let of = |asked, random| BackOff { longest, unreachable: false, asked, random }.after(0);
+        assert_eq!(of(asked, 0.0), Duration::from_secs(4));
+        assert_eq!(of(Some(Duration::MAX), 0.0), longest);
+        assert_eq!(of(None, 0.5), millis(250).mul_f64(0.95));
+        assert_eq!(
+            BackOff { longest, unreachable: false, asked: None, random: 0.0 }.after(u32::MAX),
+            longest
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_table_never_grows_beyond_its_keys() {
         let table = Remembered::new(1024, Duration::from_secs(120));
         let now = Instant::now();
+        let back_off =
+            BackOff { longest: millis(2_000), unreachable: false, asked: None, random: 0.0 };
         for key in 0_u32..20_000 {
-            table.remember(&key.to_be_bytes(), Aside::Uncacheable, now);
+            if key % 2 == 0 {
+                table.failed(&key.to_be_bytes(), now, &back_off);
+            } else {
+                table.remember(&key.to_be_bytes(), Aside::Uncacheable, now);
+            }
         }
-        assert!(table.len() <= 1024, "{}", table.len());
-        assert_eq!(table.look(&19_999_u32.to_be_bytes(), now), Some(Aside::Uncacheable));
+        let (aside, failing) = table.len();
+        assert!(aside + failing <= 1024, "{aside} {failing}");
+        let last = table.look(&19_999_u32.to_be_bytes(), now);
+        assert_eq!(last, Some(Known::Aside(Aside::Uncacheable)));
     }
 }

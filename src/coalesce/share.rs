@@ -197,6 +197,8 @@ pub(crate) enum Unkept {
     /// The origin failed, and asking it once more for each of them would not help it: they learn of
     /// the failure, and do not see an answer that may not be theirs.
     Failure,
+    /// The same, but the fault may lie in what the leader asked with: others try once more.
+    Own,
     /// They ask for themselves.
     Aside,
 }

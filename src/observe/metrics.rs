@@ -9,9 +9,16 @@ use super::{Aside, Event, Observer, Operation, Pass};
 /// | name | kind, unit | labels | counts |
 /// |---|---|---|---|
 /// | `seawall_hits_total` | counter, calls | – | answers from storage |
+/// | `seawall_stale_hits_total` | counter, calls | `why`: `stale-while-revalidate`, `soft-timeout`, `stale-if-error` | stale answers given |
+/// | `seawall_fallbacks_total` | counter, calls | – | calls answered by the fallback |
+/// | `seawall_refused_total` | counter, calls | – | calls refused because their key failed a moment ago |
+/// | `seawall_refreshes_total` | counter, fetches | – | fetches begun behind an answer |
+/// | `seawall_refreshes_skipped_total` | counter, fetches | – | those that were too many at once |
+/// | `seawall_back_offs_total` | counter, failures | – | failures after which a key is left alone for a while |
+/// | `seawall_invalidations_total` | counter, records | `kind`: `hard`, `soft` | invalidations written |
 /// | `seawall_misses_total` | counter, calls | – | calls that began a fetch |
 /// | `seawall_followers_total` | counter, calls | – | calls that joined a fetch |
-/// | `seawall_passes_total` | counter, calls | `why`: `request`, `key`, `remembered`, `not-shared`, `full`, `draining` | calls sent to the origin alone |
+/// | `seawall_passes_total` | counter, calls | `why`: `request`, `key`, `remembered`, `not-shared`, `full`, `draining`, `switched-off` | calls sent to the origin alone |
 /// | `seawall_origin_calls_total` | counter, calls | – | calls to the inner service |
 /// | `seawall_origin_failures_total` | counter, calls | – | failures of the origin: without an answer, or within one |
 /// | `seawall_origin_head_seconds` | histogram, seconds | – | from the call to the head of the answer |
@@ -37,6 +44,11 @@ use super::{Aside, Event, Observer, Operation, Pass};
 /// ```
 pub struct Metrics {
     hits: Counter,
+    fallbacks: Counter,
+    refused: Counter,
+    refreshes: Counter,
+    refreshes_skipped: Counter,
+    back_offs: Counter,
     misses: Counter,
     followers: Counter,
     passes: [Counter; PASSES.len()],
@@ -52,7 +64,8 @@ pub struct Metrics {
     foreign_entries: Counter,
 }
 
-const PASSES: [&str; 6] = ["request", "key", "remembered", "not-shared", "full", "draining"];
+const PASSES: [&str; 7] =
+    ["request", "key", "remembered", "not-shared", "full", "draining", "switched-off"];
 
 impl Metrics {
     /// Registers the handles with the recorder that is installed.
@@ -65,6 +78,11 @@ impl Metrics {
         );
         Self {
             hits: counter!("seawall_hits_total"),
+            fallbacks: counter!("seawall_fallbacks_total"),
+            refused: counter!("seawall_refused_total"),
+            refreshes: counter!("seawall_refreshes_total"),
+            refreshes_skipped: counter!("seawall_refreshes_skipped_total"),
+            back_offs: counter!("seawall_back_offs_total"),
             misses: counter!("seawall_misses_total"),
             followers: counter!("seawall_followers_total"),
             passes: PASSES.map(|why| counter!("seawall_passes_total", "why" => why)),
@@ -92,6 +110,18 @@ impl Observer for Metrics {
     fn on_event(&self, event: &Event<'_>) {
         match event {
             Event::Hit => self.hits.increment(1),
+            Event::StaleHit(why) => {
+                counter!("seawall_stale_hits_total", "why" => why.detail()).increment(1);
+            }
+            Event::FellBack => self.fallbacks.increment(1),
+            Event::Refused => self.refused.increment(1),
+            Event::Refreshing => self.refreshes.increment(1),
+            Event::RefreshSkipped => self.refreshes_skipped.increment(1),
+            Event::BackedOff { .. } => self.back_offs.increment(1),
+            Event::Invalidated { hard } => {
+                let kind = if *hard { "hard" } else { "soft" };
+                counter!("seawall_invalidations_total", "kind" => kind).increment(1);
+            }
             Event::Miss => self.misses.increment(1),
             Event::Followed => self.followers.increment(1),
             Event::Passed(why) => self.passes[place(*why)].increment(1),
@@ -137,6 +167,7 @@ fn place(why: Pass) -> usize {
         Pass::NotShared => 3,
         Pass::Full => 4,
         Pass::Draining => 5,
+        Pass::SwitchedOff => 6,
     }
 }
 

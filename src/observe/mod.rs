@@ -24,6 +24,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 
 use crate::rfc9111::storing::Refusal;
+pub use crate::staleness::Stale;
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -97,6 +98,10 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 pub enum Event<'e> {
     /// A caller was answered from storage.
     Hit,
+    /// A caller was answered from storage, with an answer that is not fresh any more.
+    StaleHit(Stale),
+    /// A caller was answered by the fallback: there was not even a stale answer.
+    FellBack,
     /// A caller became the leader of a flight: nothing stored could answer it.
     Miss,
     /// A caller joined a flight.
@@ -131,6 +136,23 @@ pub enum Event<'e> {
     OrphanCancelled,
     /// A key became known as uncacheable, or as outgrown: its callers are not coalesced for a while.
     Remembered(Aside),
+    /// The origin failed for a key, and is not asked for it again before this time has passed.
+    BackedOff {
+        /// From now.
+        wait: Duration,
+    },
+    /// A caller was refused: the origin failed for its key a moment ago, and there is nothing to give
+    /// instead.
+    Refused,
+    /// A fetch began behind an answer that was given already.
+    Refreshing,
+    /// An answer was given that is due to be refreshed, and was not: too many are, at once.
+    RefreshSkipped,
+    /// Something was invalidated.
+    Invalidated {
+        /// It is unusable from now on, rather than stale.
+        hard: bool,
+    },
     /// A store failed, or was too slow; the call went on without it.
     StoreFailed {
         /// What was asked of the store.
@@ -183,6 +205,8 @@ pub enum Pass {
     Full,
     /// The cache is being drained.
     Draining,
+    /// The cache is switched off, for all or for this request.
+    SwitchedOff,
 }
 
 /// What is remembered of a key, so that its callers are not made to wait for an answer that none of

@@ -34,6 +34,9 @@ impl Observer for Tracing {
             }
             Event::ForeignEntry => warn!(target: "seawall", "an entry lies under another's key"),
             Event::Remembered(_)
+            | Event::BackedOff { .. }
+            | Event::Invalidated { .. }
+            | Event::RefreshSkipped
             | Event::Outgrown
             | Event::HandedOver
             | Event::OrphanCancelled

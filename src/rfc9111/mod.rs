@@ -41,6 +41,7 @@ pub mod cache_control;
 pub mod cache_status;
 pub mod date;
 pub mod freshness;
+pub mod invalidation;
 pub mod profile;
 pub mod range;
 pub mod stored_fields;

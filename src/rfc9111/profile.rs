@@ -27,6 +27,7 @@ pub struct Profile {
     pub(super) targets: Box<[HeaderName]>,
     pub(super) unkeyed_fields_matter: bool,
     pub(super) strict_s_maxage: bool,
+    pub(crate) stale_when_unreachable: bool,
 }
 
 impl Profile {
@@ -44,6 +45,7 @@ impl Profile {
             targets: Box::default(),
             unkeyed_fields_matter: true,
             strict_s_maxage: false,
+            stale_when_unreachable: false,
         }
     }
 
@@ -60,6 +62,7 @@ impl Profile {
             targets: Box::new([HeaderName::from_static("cdn-cache-control")]),
             unkeyed_fields_matter: false,
             strict_s_maxage: true,
+            stale_when_unreachable: true,
             ..Self::safe()
         }
     }
@@ -164,6 +167,16 @@ impl Profile {
         self.strict_s_maxage = strict;
         self
     }
+
+    /// Whether a stale response is served as long as it is kept when the origin cannot be reached.
+    ///
+    /// Safe: no, only within the time that `stale-if-error` or the layer names. Reverse proxy: yes
+    /// (§4.2.4), where nothing forbids it.
+    #[must_use]
+    pub fn stale_when_unreachable(mut self, serve: bool) -> Self {
+        self.stale_when_unreachable = serve;
+        self
+    }
 }
 
 impl Default for Profile {
@@ -193,7 +206,8 @@ mod tests {
             .max_error_lifetime(None)
             .targets([HeaderName::from_static("cdn-cache-control")])
             .unkeyed_fields_matter(false)
-            .strict_s_maxage(true);
+            .strict_s_maxage(true)
+            .stale_when_unreachable(true);
         assert_eq!(turned, Profile::reverse_proxy());
     }
 }

@@ -73,6 +73,8 @@ pub enum Refusal {
     TooManyVaryNames,
     /// The head has more fields, or longer ones, than are kept.
     HeadTooLarge,
+    /// The response has more tags than it could be invalidated by.
+    TooManyTags,
     /// The body ends with the connection, so that a cut connection looks like its end.
     Unframed,
     /// The response is stale from the beginning, by its own word, and has no validator.
@@ -109,6 +111,7 @@ impl Refusal {
             | Self::VaryOnCredentials
             | Self::TooManyVaryNames
             | Self::HeadTooLarge
+            | Self::TooManyTags
             | Self::Unframed
             | Self::NeverFresh
             | Self::NoFreshnessNoValidator => false,
@@ -130,6 +133,7 @@ impl Refusal {
             Self::VaryOnCredentials => "vary-on-credentials",
             Self::TooManyVaryNames => "too-many-vary-names",
             Self::HeadTooLarge => "head-too-large",
+            Self::TooManyTags => "too-many-tags",
             Self::Unframed => "unframed",
             Self::NeverFresh => "never-fresh",
             Self::NoFreshnessNoValidator => "no-freshness-no-validator",

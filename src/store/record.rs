@@ -10,10 +10,14 @@ use http::{
 use tokio::time::Instant;
 
 use super::Key;
-use crate::rfc9111::{
-    cache_status::{self, CACHE_STATUS, Member},
-    freshness::Lifetime,
-    vary::Names,
+use crate::{
+    journal::{Fence, Slots},
+    marks::Source,
+    rfc9111::{
+        cache_status::{self, CACHE_STATUS, Member},
+        freshness::Lifetime,
+        vary::Names,
+    },
 };
 
 /// What a [`Store`](super::Store) keeps under a key. Cloning it is cheap: heads and bodies are shared.
@@ -115,6 +119,8 @@ pub struct Entry {
     pub(crate) head: Arc<Head>,
     pub(crate) body: Bytes,
     pub(crate) trailers: Option<Arc<HeaderMap>>,
+    /// How long its last fetch took.
+    pub(crate) cost: Duration,
 }
 
 impl Entry {
@@ -140,7 +146,9 @@ impl Entry {
 
     fn weight(&self) -> u64 {
         let trailers = self.trailers.as_deref().map_or(0, weight_of);
-        (mem::size_of::<Head>() + weight_of(&self.head.fields) + self.body.len() + trailers) as u64
+        let names = mem::size_of_val(&*self.head.names);
+        let head = mem::size_of::<Head>() + weight_of(&self.head.fields) + names;
+        (head + self.body.len() + trailers) as u64
     }
 }
 
@@ -155,12 +163,20 @@ pub(crate) struct Head {
     /// What caches below said in `Cache-Status`.
     pub(crate) below: Option<HeaderValue>,
     /// The fields that `Vary` names.
-    pub(crate) names: Option<Names>,
+    pub(crate) vary: Option<Names>,
     pub(crate) sharing: Sharing,
     /// When it arrived, or was last validated.
     pub(crate) born: Instant,
     /// The length of the body, where the head knew it.
     pub(crate) length: Option<u64>,
+    /// How far the journal had come when its fetch began.
+    pub(crate) fence: Fence,
+    /// What it is invalidated by: its key, its URI, its tags.
+    pub(crate) names: Box<[Slots]>,
+    /// Within 0 and 1, and its own: by how much it is refreshed before others of its lifetime.
+    pub(crate) spread: f32,
+    /// What a cache below said of where it came from.
+    pub(crate) from_below: Option<Source>,
 }
 
 /// With whom an answer may be shared.

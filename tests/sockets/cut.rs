@@ -39,7 +39,8 @@ impl Seen {
     /// An error, by its status or by an end that is none; of the body at most its beginning.
     fn is_an_error(&self) -> bool {
         match self.status {
-            None | Some(502) => true,
+            // 503: the call before has failed, and the key is left alone for a moment.
+            None | Some(502 | 503) => true,
             Some(200) => !self.clean && TEXT.as_bytes().starts_with(&self.body),
             Some(_) => false,
         }

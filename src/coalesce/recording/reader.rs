@@ -28,6 +28,8 @@ pub(crate) enum Answer<H> {
     Personal,
     /// The fetch failed.
     Failed(SharedError),
+    /// The fetch failed, maybe for what its leader is or asked with.
+    Own(SharedError),
 }
 
 /// One step through a body.
@@ -86,6 +88,7 @@ impl<H: Clone> Reader<H> {
                 Poll::Ready(Answer::Head(head.clone()))
             }
             (_, Some(End::Failed(error))) => Poll::Ready(Answer::Failed(error.clone())),
+            (_, Some(End::Own(error))) => Poll::Ready(Answer::Own(error.clone())),
             (_, Some(End::Personal)) => Poll::Ready(Answer::Personal),
             (_, Some(_)) => Poll::Ready(Answer::Aside),
             (_, None) => {
@@ -93,6 +96,11 @@ impl<H: Clone> Reader<H> {
                 Poll::Pending
             }
         }
+    }
+
+    /// The fetch goes on although this caller, and maybe every other, does not wait for it.
+    pub(crate) fn leave_it_going(self) {
+        self.recording.goes_on();
     }
 
     /// Whether what was `born` then was there before this fetch began.
@@ -137,7 +145,7 @@ impl<H: Clone> Reader<H> {
                 _ => Poll::Ready(Read::End),
             },
             Some(End::HandedOver) => Poll::Ready(Read::Rest),
-            Some(End::Failed(error)) => Poll::Ready(Read::Failed(error.clone())),
+            Some(End::Failed(error) | End::Own(error)) => Poll::Ready(Read::Failed(error.clone())),
             Some(End::Aside | End::Personal) => {
                 Poll::Ready(Read::Failed(SharedError::new(FetchError::Aborted.into())))
             }
@@ -201,7 +209,7 @@ impl<H> Drop for Reader<H> {
             state.streaming -= 1;
         }
         state.readers -= 1;
-        if state.readers > 0 || state.end.is_some() {
+        if state.readers > 0 || state.end.is_some() || state.goes_on {
             return;
         }
         // The last one left. The fetch goes on without a reader as long as few do so.

@@ -1,0 +1,256 @@
+//! What a caller gets where there is no fresh answer for it: the last good one, a fallback, the
+//! failure. In this order; each step names itself in `Cache-Status` and in an event.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, Uri};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    answer::append,
+    body::Body,
+    engine::{Caller, Engine},
+    storage::Found,
+    verdict::is_failing,
+};
+use crate::{
+    coalesce::{
+        recording::{Answer, Reader},
+        share::Place,
+    },
+    error::{BoxError, FetchError, Rejected},
+    observe::{Event, Stale},
+    rfc9111::{
+        cache_status::{CACHE_STATUS, Fwd, Member},
+        freshness::Reuse,
+    },
+    staleness::Trouble,
+    store::Head,
+};
+
+/// A call that failed, as a [fallback](crate::CacheLayer::fallback) is told of it.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Response;
+/// use seawall::{CacheLayer, store::Memory};
+///
+/// let layer = CacheLayer::new(Memory::default()).fallback(|failed| {
+///     let is_page = !failed.uri.path().starts_with("/api/");
+///     is_page.then(|| Response::new(Bytes::from_static(b"We will be back in a minute.")))
+/// });
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Failed<'f> {
+    /// What was asked for.
+    pub uri: &'f Uri,
+    /// The fields of the request.
+    pub headers: &'f HeaderMap,
+    /// How it failed; for a server error that the origin answered with, [`FetchError::Status`].
+    pub error: &'f (dyn Error + Send + Sync + 'static),
+}
+
+/// Makes an answer where there is no other.
+pub(crate) type Fallback = Arc<dyn Fn(&Failed<'_>) -> Option<Response<Bytes>> + Send + Sync>;
+
+/// Why there is no fresh answer.
+#[derive(Clone, Copy)]
+pub(super) struct Failure<'e> {
+    trouble: Trouble,
+    status: Option<StatusCode>,
+    error: Option<&'e (dyn Error + Send + Sync + 'static)>,
+}
+
+/// Who asked the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// This caller.
+    Own,
+    /// Another, for this one too.
+    Shared,
+    /// Nobody.
+    Not,
+}
+
+impl<'e> Failure<'e> {
+    /// It has not answered yet.
+    pub(super) const SLOW: Self = Self { trouble: Trouble::Slow, status: None, error: None };
+
+    /// It answered with a server error.
+    pub(super) fn answered(status: StatusCode) -> Self {
+        Self { trouble: Trouble::Error, status: Some(status), error: None }
+    }
+
+    pub(super) fn of(error: &'e (dyn Error + Send + Sync + 'static)) -> Self {
+        let (trouble, status) = match FetchError::find(error) {
+            Some(FetchError::Status(status)) => (Trouble::Error, Some(*status)),
+            Some(FetchError::Aborted | FetchError::Cancelled | FetchError::Length) => {
+                (Trouble::Error, None)
+            }
+            Some(FetchError::Deadline) | None => (Trouble::Unreachable, None),
+        };
+        Self { trouble, status, error: Some(error) }
+    }
+
+    /// It failed a moment ago, and is not asked now.
+    pub(super) fn remembered(refusal: &'e Rejected, unreachable: bool) -> Self {
+        let trouble = if unreachable { Trouble::Unreachable } else { Trouble::Error };
+        Self { trouble, status: None, error: Some(refusal) }
+    }
+}
+
+impl<K> Engine<K> {
+    /// The answer instead of a failure, if there is one.
+    pub(super) async fn instead<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        failure: &Failure<'_>,
+        asking: Asking,
+    ) -> Option<Response<Body<R>>> {
+        // A layer above that wants to validate decides for itself what it gives instead.
+        if self.place == Place::Coalesce || caller.ask.refresh {
+            return None;
+        }
+        let stale = self.stored_instead(caller, fields, failure, asking).await;
+        stale.or_else(|| self.fallen_back(caller, fields, failure, asking))
+    }
+
+    /// `response`, or what is better than a server error.
+    pub(super) async fn or_instead<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        response: Response<Body<R>>,
+    ) -> Result<Response<Body<R>>, BoxError> {
+        if !is_failing(response.status()) {
+            return Ok(response);
+        }
+        let failure = Failure::answered(response.status());
+        let instead = self.instead(caller, fields, &failure, Asking::Own).await;
+        Ok(instead.unwrap_or(response))
+    }
+
+    async fn stored_instead<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        failure: &Failure<'_>,
+        asking: Asking,
+    ) -> Option<Response<Body<R>>> {
+        let Found::Entry(stored) = self.look_again(&caller.primary, fields).await else {
+            return None;
+        };
+        let now = Instant::now();
+        let reuse = self.reuse(&stored, &caller.ask, now);
+        let member = failure.member(caller.why, asking);
+        let (stale, member) = match reuse {
+            // Another caller's fetch has stored it meanwhile.
+            Reuse::Fresh | Reuse::MaxStale(_) => (None, member),
+            _ if self.allows(failure.trouble, &stored.entry, reuse) => {
+                let stale = match failure.trouble {
+                    Trouble::Slow => Stale::SoftTimeout,
+                    _ => Stale::IfError,
+                };
+                (Some(stale), member.detail(stale.detail()))
+            }
+            _ => return None,
+        };
+        let listener = &self.cache.listener;
+        listener.tell(&stale.map_or(Event::Hit, Event::StaleHit));
+        let head: Arc<Head> = Arc::clone(&stored.entry.head);
+        let mut response = self.stored_answer(stored.entry, &caller.ask, fields, now, caller.tells);
+        if caller.tells.client {
+            let value = member.after(head.below.as_ref());
+            response.headers_mut().insert(CACHE_STATUS, value);
+        }
+        Some(response)
+    }
+
+    fn fallen_back<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        failure: &Failure<'_>,
+        asking: Asking,
+    ) -> Option<Response<Body<R>>> {
+        let (fallback, uri) = (self.fallback.as_ref()?, caller.uri.as_ref()?);
+        let answered = failure.status.map(FetchError::Status);
+        let error = match (&answered, failure.error) {
+            (_, Some(error)) => error,
+            (Some(answered), None) => answered,
+            (None, None) => return None,
+        };
+        let response = fallback(&Failed { uri, headers: fields, error })?;
+        self.cache.listener.tell(&Event::FellBack);
+        let mut response = response.map(|body| Body::stored(body, None));
+        if caller.tells.client {
+            let member = failure.member(caller.why, asking).detail("fallback");
+            append(response.headers_mut(), member);
+        }
+        Some(response)
+    }
+
+    /// Whether this entry may be given stale in this trouble.
+    pub(super) fn allows(
+        &self,
+        trouble: Trouble,
+        entry: &crate::store::Entry,
+        reuse: Reuse,
+    ) -> bool {
+        let when_unreachable = self.policy.profile().stale_when_unreachable;
+        let staleness = self.cache.widest.over(&self.staleness);
+        let allows = |lifetime| staleness.allows(trouble, lifetime, reuse, when_unreachable);
+        entry.head.lifetime().is_some_and(allows)
+    }
+
+    // ===== an origin that takes its time =====
+
+    /// How long the caller that leads waits before it takes stale.
+    pub(super) fn soft_timeout(&self, caller: &Caller) -> Option<Duration> {
+        self.staleness.soft_timeout.filter(|_| self.may_have_stale(caller))
+    }
+
+    /// Waits for the head of another caller's fetch, as long as there is nothing better to do: `Err`
+    /// is a stale answer.
+    pub(super) async fn patiently<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        reader: &mut Reader<Arc<Head>>,
+    ) -> Result<Answer<Arc<Head>>, Response<Body<R>>> {
+        let head = std::future::poll_fn(|cx| reader.poll_head(cx));
+        if !self.may_have_stale(caller) {
+            return Ok(head.await);
+        }
+        let most = self.cache.limits.stale_after;
+        let limit = self.staleness.soft_timeout.map_or(most, |soft| soft.min(most));
+        if let Ok(answer) = timeout(limit, head).await {
+            return Ok(answer);
+        }
+        match self.instead(caller, fields, &Failure::SLOW, Asking::Shared).await {
+            Some(stale) => Err(stale),
+            None => Ok(std::future::poll_fn(|cx| reader.poll_head(cx)).await),
+        }
+    }
+
+    /// Whether it is worth a look: a timer for each of ten thousand callers of a cold key is not.
+    fn may_have_stale(&self, caller: &Caller) -> bool {
+        self.place == Place::Cache && (caller.why == Fwd::Stale || self.cache.store.is_remote())
+    }
+}
+
+impl Failure<'_> {
+    /// What is said of it in `Cache-Status`.
+    fn member(&self, why: Fwd, asking: Asking) -> Member {
+        let member = match asking {
+            Asking::Not => return Member::hit(),
+            Asking::Own => Member::forwarded(why),
+            Asking::Shared => Member::forwarded(why).collapsed(),
+        };
+        self.status.map_or(member, |status| member.fwd_status(status))
+    }
+}

@@ -1,0 +1,122 @@
+//! Refreshing behind an answer: one fetch a key, within a budget, on the caller's own request, which
+//! is free by then.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    body::Body,
+    engine::{Asked, Engine},
+    fetch::{Fetch, Refreshing},
+    request_key::RequestKey,
+    service::Origin,
+};
+use crate::{
+    coalesce::{
+        budget::Budgets,
+        flights::Join,
+        remembered::Known,
+        share::{Kind, Leads},
+    },
+    journal::Fence,
+    marks::Refresh,
+    observe::{Event, Stale},
+    rfc9111::{
+        cache_status::{CACHE_STATUS, Fwd, Member},
+        freshness::Reuse,
+    },
+    staleness::Trouble,
+    store::{Entry, KeyWriter},
+};
+
+/// A place among the refreshes that run at once.
+pub(super) struct Permit(Arc<Budgets>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.refreshes.give_back(1);
+    }
+}
+
+impl<K> Engine<K> {
+    /// Whether a stale answer is given at once, and refreshed behind it.
+    pub(super) fn may_be_stale(&self, entry: &Entry, reuse: Reuse) -> bool {
+        self.allows(Trouble::Stale, entry, reuse)
+    }
+
+    /// Whether an answer that is still fresh is to be refreshed.
+    #[inline]
+    pub(super) fn is_due(&self, entry: &Entry, now: Instant) -> bool {
+        let Some(ahead) = &self.staleness.ahead else { return false };
+        let head = &*entry.head;
+        head.lifetime().is_some_and(|lifetime| {
+            let age = lifetime.current_age(entry.resident(now));
+            // The half-open interval is turned round: the logarithm of zero is none.
+            ahead.is_due(lifetime, age, entry.cost, head.spread, || 1.0 - fastrand::f64())
+        })
+    }
+
+    pub(super) fn stale_hit<R>(
+        &self,
+        entry: &Entry,
+        asked: &Asked,
+        fields: &HeaderMap,
+    ) -> Response<Body<R>> {
+        let stale = Stale::WhileRevalidate;
+        self.cache.listener.tell(&Event::StaleHit(stale));
+        let mut response =
+            self.stored_answer(entry.clone(), &asked.ask, fields, asked.now, asked.tells);
+        if asked.tells.client {
+            let member = Member::hit().detail(stale.detail());
+            let value = member.after(entry.head.below.as_ref());
+            response.headers_mut().insert(CACHE_STATUS, value);
+        }
+        response
+    }
+
+    /// Fetches `entry` anew, unless that is under way, has just failed, or is more than is refreshed
+    /// at once: then a later hit does it.
+    pub(super) fn refresh<S, B>(
+        self: &Arc<Self>,
+        inner: &S,
+        request: Request<B>,
+        asked: &Asked,
+        key: &KeyWriter,
+        entry: Entry,
+    ) where
+        S: Origin<B>,
+        K: RequestKey<B>,
+        B: Send + 'static,
+    {
+        // A HEAD's flight fills nothing.
+        if asked.ask.kind != Kind::Get || asked.share.leads != Leads::Yes {
+            return;
+        }
+        let Ok(mut call) = self.call_of(request, asked, key, Fwd::Stale) else { return };
+        if matches!(self.remembered(&call.caller, asked.now), Some(Known::Failing { .. })) {
+            return;
+        }
+        let budgets = &self.cache.budgets;
+        if !budgets.refreshes.take(1) {
+            self.cache.listener.tell(&Event::RefreshSkipped);
+            return;
+        }
+        let permit = Permit(Arc::clone(budgets));
+        let dead = self.cache.journal.last(&call.caller.names);
+        let join = Join { since: None, seen: Fence::default(), dead };
+        let Some(lead) = self.cache.flights.refresh(&call.key, join, asked.now) else { return };
+        self.cache.listener.tell(&Event::Refreshing);
+        call.request.extensions_mut().insert(Refresh);
+        let recording = Arc::clone(lead.recording());
+        let fields = Arc::new(call.request.headers().clone());
+        // Nobody waits for what it is answered with.
+        let (answer, _) = oneshot::channel();
+        let mut fetch = Fetch::new(Arc::clone(self), inner.clone(), call, fields, lead, answer);
+        fetch.refreshing = Some(Refreshing { seen: entry.head, _permit: permit });
+        if let Ok(task) = self.cache.tasks.spawn(crate::observe::in_callers_span(fetch.run())) {
+            recording.written_by(task);
+        }
+    }
+}

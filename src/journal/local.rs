@@ -1,0 +1,184 @@
+//! The journal of one process: a number for each invalidation, and the fold of them all.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Mutex, OnceLock, PoisonError, atomic},
+};
+
+use atomic::Ordering::{Acquire, Relaxed, Release};
+use http::Uri;
+
+use super::{
+    Fence,
+    fold::{Fold, Slots},
+};
+use crate::store::Key;
+
+pub(crate) const SMALLEST_FOLD: u32 = 10;
+pub(crate) const LARGEST_FOLD: u32 = 20;
+
+/// The number of the last invalidation of this process, all of whose slots are written.
+static LAST: atomic::AtomicU64 = atomic::AtomicU64::new(0);
+
+/// Held while one is written: numbers appear in order, each with its slots.
+static WRITING: Mutex<()> = Mutex::new(());
+
+pub(super) fn last() -> Fence {
+    Fence(LAST.load(Acquire))
+}
+
+/// What the journal says of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Nothing has named it since its fetch began.
+    Alive,
+    /// It was invalidated softly: it counts as stale.
+    Outdated,
+    /// It was invalidated hard: it is not there any more.
+    Dead,
+}
+
+/// What was invalidated in one cache.
+pub(crate) struct Journal {
+    hasher: RandomState,
+    bits: u32,
+    /// Made with the first record: most caches of a process never see one.
+    fold: OnceLock<Fold>,
+    /// The number of this journal's own last record.
+    newest: atomic::AtomicU64,
+}
+
+impl Journal {
+    pub(crate) fn new(slots: usize) -> Self {
+        let bits = slots.clamp(1 << SMALLEST_FOLD, 1 << LARGEST_FOLD).next_power_of_two().ilog2();
+        let newest = atomic::AtomicU64::new(0);
+        Self { hasher: RandomState::new(), bits, fold: OnceLock::new(), newest }
+    }
+
+    // ===== names =====
+
+    pub(crate) fn key(&self, key: &Key) -> Slots {
+        self.slots(b'k', |hasher| hasher.write(key.as_bytes()))
+    }
+
+    pub(crate) fn uri(&self, authority: &[u8], uri: &Uri) -> Slots {
+        self.slots(b'u', |hasher| {
+            for byte in authority {
+                hasher.write_u8(byte.to_ascii_lowercase());
+            }
+            // Neither can stand in an authority or in a path.
+            hasher.write(b"#");
+            hasher.write(uri.path().as_bytes());
+            if let Some(query) = uri.query() {
+                hasher.write(b"?");
+                hasher.write(query.as_bytes());
+            }
+        })
+    }
+
+    pub(crate) fn tag(&self, tag: &[u8]) -> Slots {
+        self.slots(b't', |hasher| hasher.write(tag))
+    }
+
+    fn slots(&self, kind: u8, name: impl FnOnce(&mut dyn Hasher)) -> Slots {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u8(kind);
+        name(&mut hasher);
+        Slots::of(hasher.finish())
+    }
+
+    // ===== writing =====
+
+    pub(crate) fn record(&self, names: &[Slots], hard: bool) {
+        self.write(|fold, number| {
+            for name in names {
+                fold.record(*name, number, hard);
+            }
+        });
+    }
+
+    pub(crate) fn record_everything(&self, hard: bool) {
+        self.write(|fold, number| fold.record_everything(number, hard));
+    }
+
+    fn write(&self, into: impl FnOnce(&Fold, u64)) {
+        let fold = self.fold.get_or_init(|| Fold::new(self.bits));
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = LAST.load(Relaxed) + 1;
+        into(fold, number);
+        self.newest.store(number, Relaxed);
+        // A fetch that notes this number sees the slots: what it finds dead it does not validate.
+        LAST.store(number, Release);
+    }
+
+    // ===== reading =====
+
+    /// What has become of something with these names that was fetched behind this fence: on a hit, a
+    /// load where nothing was invalidated since, else a few a name.
+    pub(crate) fn condition(&self, names: &[Slots], fence: Fence) -> Condition {
+        if self.newest() <= fence {
+            return Condition::Alive;
+        }
+        match self.fold.get() {
+            Some(fold) if fold.last(names) > fence.0 => match fold.last_hard(names) > fence.0 {
+                true => Condition::Dead,
+                false => Condition::Outdated,
+            },
+            _ => Condition::Alive,
+        }
+    }
+
+    /// The last record, of any kind, that names one of these.
+    pub(crate) fn last(&self, names: &[Slots]) -> Fence {
+        Fence(self.fold.get().map_or(0, |fold| fold.last(names)))
+    }
+
+    /// This journal's last record; zero where it has none.
+    pub(crate) fn newest(&self) -> Fence {
+        Fence(self.newest.load(Relaxed))
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("newest", &self.newest())
+            .field("slots", &(1_u64 << self.bits))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(seawall_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_fetched_before_a_record_is_dead_or_outdated_and_what_began_later_is_alive() {
+        let journal = Journal::new(1 << 17);
+        let names = [journal.key(&Key::from(&b"k"[..])), journal.tag(b"shoes")];
+        let before = Fence::now();
+        assert_eq!(journal.condition(&names, before), Condition::Alive);
+        journal.record(&[journal.tag(b"boots")], true);
+        assert_eq!(journal.condition(&names, before), Condition::Alive);
+        journal.record(&[journal.tag(b"shoes")], true);
+        journal.record(&[journal.tag(b"shoes")], false);
+        assert_eq!(journal.condition(&names, before), Condition::Dead);
+        let between = Fence::now();
+        journal.record_everything(false);
+        assert_eq!(journal.condition(&names, between), Condition::Outdated);
+        assert_eq!(journal.condition(&names, Fence::now()), Condition::Alive);
+    }
+
+    #[test]
+    fn a_uri_is_the_same_in_any_letter_case_of_its_authority_and_no_other() {
+        let journal = Journal::new(0);
+        let of = |authority: &str, uri: &str| {
+            journal.uri(authority.as_bytes(), &uri.parse().expect("a URI"))
+        };
+        assert_eq!(of("Example.com", "/a?b"), of("example.com", "http://x/a?b"));
+        assert_ne!(of("h", "/a"), of("h", "/a?"));
+        assert_ne!(of("h", "/a"), of("h", "/A"));
+        assert_ne!(of("h", "/a"), of("i", "/a"));
+    }
+}
