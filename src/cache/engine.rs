@@ -9,57 +9,43 @@
 //!                         └─ full ──▶ pass
 //! ```
 
-use std::{fmt, future::poll_fn, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use http::{
     Method, Request, Response, Uri,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 use super::{
     Cache, Shared,
     answer::append,
     body::Body,
-    fallback::{Asking, Failure, Fallback},
-    fetch::{Alone, Fetch, Led},
+    fallback::Fallback,
     request_key::{RequestKey, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
-    verdict::is_failing,
 };
 use crate::{
-    coalesce::{
-        flights::{Join, Joined, Lead},
-        recording::{Answer, Reader},
-        remembered::Known,
-        share::{self, Ask, Follows, FromStorage, Kind, Leads, Offered, Place, Share},
-    },
-    error::{BoxError, FetchError, Reason, Rejected, SharedError},
+    coalesce::share::{self, Ask, FromStorage, Leads, Place, Share},
+    error::{BoxError, Reason, Rejected},
     journal::{Fence, Slots, Tags},
     marks::{self, Flight},
     observe::{Aside, Event, Pass},
     policy::Policy,
     rfc9111::{
-        cache_status::{CACHE_STATUS, Fwd, Member},
+        cache_status::{Fwd, Member},
         freshness::Reuse,
         vary::Names,
     },
     staleness::Staleness,
-    store::{Head, Key, KeyWriter},
+    store::{Key, KeyWriter},
 };
 
-/// The class of flights and entries of GET, and of the flights of HEAD: the first byte of a key.
+/// The class of flights and entries of GET: the first byte of a key.
 pub(crate) const GET: u8 = b'G';
-const HEAD: u8 = b'H';
 /// What is remembered of a key for requests with credentials and the like.
 pub(super) const PERSONAL: u8 = b'P';
-
-/// How often a caller joins again because the flight was not for it, before it goes alone.
-const JOINS: usize = 3;
 
 pub(crate) struct Engine<K = UriKey> {
     pub(crate) cache: Arc<Shared>,
@@ -103,7 +89,7 @@ pub(super) struct Caller {
 
 impl<B> Call<B> {
     /// Its key among the variants that `names` tells apart.
-    fn variant(&self, names: &Names) -> Option<Key> {
+    pub(super) fn variant(&self, names: &Names) -> Option<Key> {
         variant_key(&self.caller.primary, names, self.request.headers())
     }
 }
@@ -207,30 +193,30 @@ impl<K> Engine<K> {
         if share.leads == Leads::No && !self.cache.store.is_remote() {
             return Answering::Ready(Some(Err(Rejected::new(Reason::OnlyIfCached).into())));
         }
-        match self.call_of(request, &asked, &key, why) {
-            Err(request) => self.pass(inner, request, Pass::Key, tells),
-            Ok(call) if share.leads == Leads::No => fetching(Arc::clone(self).only_if_far(call)),
-            Ok(call) => fetching(Arc::clone(self).miss(inner.clone(), call)),
+        let Some(key) = key.key() else {
+            return self.pass(inner, request, Pass::Key, tells);
+        };
+        let call = self.call_of(request, &asked, key, why);
+        match share.leads {
+            Leads::No => fetching(Arc::clone(self).only_if_far(call)),
+            _ => fetching(Arc::clone(self).miss(inner.clone(), call)),
         }
     }
 
-    /// What a fetch needs of a request that storage does not answer; the request itself where it has
-    /// no key.
+    /// What a fetch needs of a request that storage does not answer.
     pub(super) fn call_of<B>(
         &self,
         request: Request<B>,
         asked: &Asked,
-        key: &KeyWriter,
+        key: Key,
         why: Fwd,
-    ) -> Result<Call<B>, Request<B>>
+    ) -> Call<B>
     where
         K: RequestKey<B>,
     {
-        let Some(whole) = key.key() else { return Err(request) };
-        let primary = if asked.primary == key.len() {
-            whole.clone()
-        } else {
-            Key::from(&key.as_bytes()[..asked.primary])
+        let primary = match key.as_bytes().get(..asked.primary) {
+            Some(primary) if primary.len() < key.as_bytes().len() => Key::from(primary),
+            _ => key.clone(),
         };
         let caller = Caller {
             ask: asked.ask,
@@ -240,15 +226,15 @@ impl<K> Engine<K> {
             tells: asked.tells,
             uri: self.fallback.as_ref().map(|_| self.key.uri(&request).clone()),
         };
-        Ok(Call {
+        Call {
             request,
             share: asked.share,
-            key: whole,
+            key,
             arrived: asked.now,
             fence: Fence::now(),
             caller,
             remembered: None,
-        })
+        }
     }
 
     /// What an answer to this request is invalidated by, tags aside.
@@ -286,254 +272,6 @@ impl<K> Engine<K> {
         }
     }
 
-    /// What storage could not answer: joins the flight of its key, or begins it.
-    async fn miss<S, B>(
-        self: Arc<Self>,
-        inner: S,
-        mut call: Call<B>,
-    ) -> Result<Response<Body<S::Body>>, BoxError>
-    where
-        S: Origin<B>,
-        K: RequestKey<B>,
-        B: Send + 'static,
-    {
-        let mut join = Join {
-            since: (call.share.follows == Follows::Later).then_some(call.arrived),
-            seen: Fence::default(),
-            dead: self.cache.journal.last(&call.caller.names),
-        };
-        let mut own = None;
-        for _ in 0..JOINS {
-            let now = Instant::now();
-            if self.cache.tasks.are_draining() {
-                return self.passing(inner, call.request, Pass::Draining, call.caller.tells).await;
-            }
-            match self.remembered(&call.caller, now) {
-                Some(Known::Aside(_)) => return self.alone(inner, call, Pass::Remembered).await,
-                Some(Known::Failing { until, unreachable }) => {
-                    let refusal = Rejected::new(Reason::Failing).retry_after(until - now);
-                    let failure = Failure::remembered(&refusal, unreachable);
-                    let (fields, caller) = (call.request.headers(), &call.caller);
-                    let instead = self.instead(caller, fields, &failure, Asking::Not).await;
-                    return instead.ok_or_else(|| self.refused(refusal));
-                }
-                None => {}
-            }
-            let mut reader = match self.join(&call, join, now) {
-                Joined::Leader(lead, reader) => return self.lead(inner, call, lead, reader).await,
-                Joined::Follower(reader) => reader,
-                Joined::Behind(mut reader) => {
-                    poll_fn(|cx| reader.poll_end(cx)).await;
-                    continue;
-                }
-                Joined::Full => {
-                    return self.passing(inner, call.request, Pass::Full, call.caller.tells).await;
-                }
-            };
-            self.cache.listener.tell(&Event::Followed);
-            let fields = call.request.headers();
-            let answer = match self.patiently(&call.caller, fields, &mut reader).await {
-                Ok(answer) => answer,
-                Err(stale) => return Ok(stale),
-            };
-            match answer {
-                Answer::Failed(error) => {
-                    let failure = Failure::of(&error);
-                    let instead = self.instead(&call.caller, fields, &failure, Asking::Shared);
-                    return instead.await.ok_or_else(|| error.into());
-                }
-                // It failed for what its leader is, and this caller is another.
-                Answer::Own(error) => {
-                    let refused = Rejected::find(&error).is_some();
-                    own = Some(error);
-                    if !refused && call.caller.ask.personal {
-                        break;
-                    }
-                }
-                Answer::Personal if !call.caller.ask.personal => {}
-                Answer::Aside | Answer::Personal => break,
-                // It was answered from storage, and this caller wants that validated.
-                Answer::Head(head)
-                    if call.caller.ask.validates() && reader.is_from_storage(head.born) => {}
-                Answer::Head(head) => {
-                    let now = Instant::now();
-                    if self.is_from_before(&head, &call, &mut join) {
-                        continue;
-                    }
-                    let names = head.vary.as_ref();
-                    let variant = names.map(|names| call.variant(names));
-                    // One that is too long for a key is like no other.
-                    let same = variant.as_ref().is_none_or(|own| own.as_ref() == Some(&head.key));
-                    let resident = now.saturating_duration_since(head.born);
-                    let keyed = self.key.has_credentials();
-                    let (ask, policy) = (&call.caller.ask, &*self.policy);
-                    match share::offered(&head, resident, ask, policy, same, keyed) {
-                        Offered::Taken if is_failing(head.status) => {
-                            let failure = Failure::answered(head.status);
-                            let (caller, asking) = (&call.caller, Asking::Shared);
-                            let instead = self.instead(caller, fields, &failure, asking).await;
-                            let shared = || self.followed_answer(&head, reader, &call, now);
-                            return Ok(instead.unwrap_or_else(shared));
-                        }
-                        Offered::Taken => {
-                            return Ok(self.followed_answer(&head, reader, &call, now));
-                        }
-                        Offered::Failure => {
-                            let error = SharedError::new(FetchError::Status(head.status).into());
-                            let failure = Failure::of(&error);
-                            let (caller, asking) = (&call.caller, Asking::Shared);
-                            let instead = self.instead(caller, fields, &failure, asking).await;
-                            return instead.ok_or_else(|| error.into());
-                        }
-                        Offered::Refused => break,
-                        Offered::OtherVariant => match variant.flatten() {
-                            Some(variant) if variant != call.key => call.key = variant,
-                            _ => break,
-                        },
-                    }
-                }
-            }
-        }
-        match own {
-            Some(error) if Rejected::find(&error).is_none() => {
-                let (fields, failure) = (call.request.headers(), Failure::of(&error));
-                let instead = self.instead(&call.caller, fields, &failure, Asking::Shared).await;
-                instead.ok_or_else(|| error.into())
-            }
-            _ => self.alone(inner, call, Pass::NotShared).await,
-        }
-    }
-
-    /// Whether an answer on its way is from before an invalidation that this caller came after; if
-    /// so, which flights may still be joined.
-    fn is_from_before<B>(&self, head: &Head, call: &Call<B>, join: &mut Join) -> bool {
-        if self.place == Place::Coalesce {
-            // What was invalidated is known below, if anywhere: any later flight will do.
-            let too_old = head.from_below.is_some() && head.fence < call.fence;
-            if too_old {
-                join.seen = call.fence;
-            }
-            return too_old;
-        }
-        let last = self.cache.journal.last(&head.names);
-        let too_old = head.fence < last && last <= call.fence;
-        if too_old {
-            join.dead = join.dead.max(last);
-        }
-        too_old
-    }
-
-    fn join<B>(&self, call: &Call<B>, join: Join, now: Instant) -> Joined<Key, Arc<Head>> {
-        let flights = &self.cache.flights;
-        let head_key = (call.caller.ask.kind == Kind::Head).then(|| in_class(&call.key, HEAD));
-        if call.share.follows == Follows::ToHead
-            && let Some(reader) = flights.join_to_head(&call.key, join, now)
-        {
-            return Joined::Follower(reader);
-        }
-        flights.join(head_key.as_ref().unwrap_or(&call.key), join, now)
-    }
-
-    /// Fetches for all who join, in a task that none of them can take down.
-    async fn lead<S, B>(
-        self: Arc<Self>,
-        inner: S,
-        call: Call<B>,
-        lead: Lead<Key, Arc<Head>>,
-        mut reader: Reader<Arc<Head>>,
-    ) -> Result<Response<Body<S::Body>>, BoxError>
-    where
-        S: Origin<B>,
-        K: RequestKey<B>,
-        B: Send + 'static,
-    {
-        self.cache.listener.tell(&Event::Miss);
-        let caller = call.caller.clone();
-        let Caller { ask, tells, .. } = caller;
-        let (answer, mut answered) = oneshot::channel();
-        // What the answer is cut by stays here; the request itself goes to the origin.
-        let asked = Arc::new(call.request.headers().clone());
-        let recording = Arc::clone(lead.recording());
-        let fetch = Fetch::new(Arc::clone(&self), inner, call, Arc::clone(&asked), lead, answer);
-        match self.cache.tasks.spawn(crate::observe::in_callers_span(fetch.run())) {
-            Ok(task) => recording.written_by(task),
-            // It has begun to drain just now: nobody will wait for a task.
-            Err(fetch) => fetch.await,
-        }
-        let led = match self.soft_timeout(&caller) {
-            None => answered.await,
-            Some(limit) => match timeout(limit, &mut answered).await {
-                Ok(led) => led,
-                Err(_) => match self.instead(&caller, &asked, &Failure::SLOW, Asking::Own).await {
-                    Some(stale) => {
-                        reader.leave_it_going();
-                        return Ok(stale);
-                    }
-                    None => answered.await,
-                },
-            },
-        };
-        let now = Instant::now();
-        match led {
-            Ok(Led::Untouched(response)) => {
-                self.or_instead(&caller, &asked, response.map(Body::origin)).await
-            }
-            Ok(Led::Stored(entry, member)) => {
-                let head = Arc::clone(&entry.head);
-                let mut response = self.stored_answer(entry, &ask, &asked, now, tells);
-                if tells.client
-                    && let Some(member) = member
-                {
-                    let value = member.after(head.below.as_ref());
-                    response.headers_mut().insert(CACHE_STATUS, value);
-                }
-                Ok(response)
-            }
-            Ok(Led::Recorded { parts, head, rest }) => {
-                let response = Self::led_answer(parts, &head, &ask, &asked, reader, rest);
-                self.or_instead(&caller, &asked, response).await
-            }
-            Err(_) => {
-                let error = match poll_fn(|cx| reader.poll_head(cx)).await {
-                    Answer::Failed(error) | Answer::Own(error) => error,
-                    _ => SharedError::new(FetchError::Aborted.into()),
-                };
-                let failure = Failure::of(&error);
-                let instead = self.instead(&caller, &asked, &failure, Asking::Own).await;
-                instead.ok_or_else(|| error.into())
-            }
-        }
-    }
-
-    /// Asks the origin for one caller, on that caller's own time.
-    async fn alone<S, B>(
-        self: Arc<Self>,
-        inner: S,
-        mut call: Call<B>,
-        why: Pass,
-    ) -> Result<Response<Body<S::Body>>, BoxError>
-    where
-        S: Origin<B>,
-        K: RequestKey<B>,
-        B: Send + 'static,
-    {
-        self.passed(why);
-        call.remembered = match self.remembered(&call.caller, Instant::now()) {
-            Some(Known::Aside(aside)) => Some(aside),
-            _ => None,
-        };
-        let (caller, asked) = (call.caller.clone(), Arc::new(call.request.headers().clone()));
-        let engine = Arc::clone(&self);
-        match Alone::new(engine, call, Arc::clone(&asked)).run(inner).await {
-            Ok(response) => self.or_instead(&caller, &asked, response).await,
-            Err(error) => {
-                let failure = Failure::of(&*error);
-                let instead = self.instead(&caller, &asked, &failure, Asking::Own).await;
-                instead.ok_or(error)
-            }
-        }
-    }
-
     fn pass<S, B>(
         self: &Arc<Self>,
         inner: &S,
@@ -550,7 +288,7 @@ impl<K> Engine<K> {
     }
 
     /// Hands the request to the inner service, and its answer back, both untouched.
-    async fn passing<S, B>(
+    pub(super) async fn passing<S, B>(
         self: Arc<Self>,
         inner: S,
         mut request: Request<B>,
@@ -585,13 +323,7 @@ impl<K> Engine<K> {
         Ok(response.map(Body::origin))
     }
 
-    /// The end of the ladder for a key that is left alone.
-    fn refused(&self, refusal: Rejected) -> BoxError {
-        self.cache.listener.tell(&Event::Refused);
-        refusal.into()
-    }
-
-    fn passed(&self, why: Pass) {
+    pub(super) fn passed(&self, why: Pass) {
         self.cache.listener.tell(&Event::Passed(why));
     }
 

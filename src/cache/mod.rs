@@ -53,6 +53,7 @@ pub(crate) mod engine;
 mod fallback;
 mod fetch;
 mod filling;
+mod miss;
 mod refresh;
 pub(crate) mod request_key;
 pub(crate) mod service;

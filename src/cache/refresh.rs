@@ -94,7 +94,8 @@ impl<K> Engine<K> {
         if asked.ask.kind != Kind::Get || asked.share.leads != Leads::Yes {
             return;
         }
-        let Ok(mut call) = self.call_of(request, asked, key, Fwd::Stale) else { return };
+        let Some(key) = key.key() else { return };
+        let mut call = self.call_of(request, asked, key, Fwd::Stale);
         if matches!(self.remembered(&call.caller, asked.now), Some(Known::Failing { .. })) {
             return;
         }
