@@ -8,6 +8,7 @@
 //! | the origin is slow | the same |
 //! | the origin cannot be reached | the same; with [`stale_when_unreachable`][p] as long as it is kept |
 //!
+//! Where a request itself takes `stale-if-error`, that time counts for it as well.
 //! What an answer forbids holds over all of these: such an answer is never `Reuse::Stale`.
 //!
 //! [p]: crate::Profile::stale_when_unreachable
@@ -91,13 +92,14 @@ impl Default for Staleness {
 }
 
 impl Staleness {
-    /// Whether an answer that may be reused so may be given now; `when_unreachable`: the profile's
-    /// setting.
+    /// Whether an answer that may be reused so may be given now; `asked`: the request's own
+    /// `stale-if-error`; `when_unreachable`: the profile's setting.
     pub(crate) fn allows(
         &self,
         trouble: Trouble,
         lifetime: &Lifetime,
         reuse: Reuse,
+        asked: Option<Duration>,
         when_unreachable: bool,
     ) -> bool {
         let Reuse::Stale(stale_for) = reuse else { return false };
@@ -105,7 +107,8 @@ impl Staleness {
             Trouble::Stale => self.while_revalidate(lifetime),
             Trouble::Unreachable | Trouble::Slow if when_unreachable => self.kept(lifetime),
             Trouble::Slow | Trouble::Error | Trouble::Unreachable => {
-                self.while_revalidate(lifetime).max(self.if_error(lifetime))
+                let granted = self.while_revalidate(lifetime).max(self.if_error(lifetime));
+                granted.max(asked.unwrap_or_default().min(self.kept(lifetime)))
             }
         };
         !window.is_zero() && stale_for <= window

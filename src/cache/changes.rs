@@ -38,7 +38,15 @@ impl<K> Engine<K> {
         let journal = &self.cache.journal;
         let also = invalidation::also(response.headers(), authority, uri);
         let uris = std::iter::once(uri).chain(&also);
-        let names: Vec<_> = uris.map(|uri| journal.uri(authority, uri)).collect();
+        let mut names: Vec<_> = uris.map(|uri| journal.uri(authority, uri)).collect();
+        if !self.cache.store.is_remote() {
+            // What this process never fetched it does not hold: a service that is written to a
+            // hundred times for each page it serves does not wear its journal out.
+            names.retain(|name| journal.was_fetched(*name));
+        }
+        if names.is_empty() {
+            return;
+        }
         journal.record(&names, true);
         self.cache.listener.tell(&Event::Invalidated { hard: true });
     }

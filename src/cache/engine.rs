@@ -95,7 +95,7 @@ impl<B> Call<B> {
 }
 
 /// What was read of a request before storage was asked.
-pub(super) struct Asked {
+pub(super) struct Inquiry {
     pub(super) ask: Ask,
     pub(super) share: Share,
     /// How much of the key its variants have in common.
@@ -162,24 +162,24 @@ impl<K> Engine<K> {
         if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
             return self.pass(inner, request, Pass::Key, tells);
         }
-        let asked = Asked { ask, share, primary: key.len(), now: Instant::now(), tells };
+        let inquiry = Inquiry { ask, share, primary: key.len(), now: Instant::now(), tells };
         let mut why = Fwd::UriMiss;
         if share.from_storage != FromStorage::No {
             match self.look(&mut key, request.headers()) {
-                Found::Entry(stored) => match self.reuse(&stored, &ask, asked.now) {
+                Found::Entry(stored) => match self.reuse(&stored, &ask, inquiry.now) {
                     Reuse::Fresh | Reuse::MaxStale(_) => {
                         let fields = request.headers();
-                        if self.is_due(&stored.entry, asked.now) {
+                        if self.is_due(&stored.entry, inquiry.now) {
                             let response =
-                                self.hit(stored.entry.clone(), &ask, fields, asked.now, tells);
-                            self.refresh(inner, request, &asked, &key, stored.entry);
+                                self.hit(stored.entry.clone(), &ask, fields, inquiry.now, tells);
+                            self.refresh(inner, request, &inquiry, &key, stored.entry);
                             return ready(response);
                         }
-                        return ready(self.hit(stored.entry, &ask, fields, asked.now, tells));
+                        return ready(self.hit(stored.entry, &ask, fields, inquiry.now, tells));
                     }
-                    stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, stale) => {
-                        let response = self.stale_hit(&stored.entry, &asked, request.headers());
-                        self.refresh(inner, request, &asked, &key, stored.entry);
+                    stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, &ask, stale) => {
+                        let response = self.stale_hit(&stored.entry, &inquiry, request.headers());
+                        self.refresh(inner, request, &inquiry, &key, stored.entry);
                         return ready(response);
                     }
                     Reuse::Stale(_) => why = Fwd::Stale,
@@ -196,7 +196,7 @@ impl<K> Engine<K> {
         let Some(key) = key.key() else {
             return self.pass(inner, request, Pass::Key, tells);
         };
-        let call = self.call_of(request, &asked, key, why);
+        let call = self.call_of(request, &inquiry, key, why);
         match share.leads {
             Leads::No => fetching(Arc::clone(self).only_if_far(call)),
             _ => fetching(Arc::clone(self).miss(inner.clone(), call)),
@@ -207,30 +207,30 @@ impl<K> Engine<K> {
     pub(super) fn call_of<B>(
         &self,
         request: Request<B>,
-        asked: &Asked,
+        inquiry: &Inquiry,
         key: Key,
         why: Fwd,
     ) -> Call<B>
     where
         K: RequestKey<B>,
     {
-        let primary = match key.as_bytes().get(..asked.primary) {
+        let primary = match key.as_bytes().get(..inquiry.primary) {
             Some(primary) if primary.len() < key.as_bytes().len() => Key::from(primary),
             _ => key.clone(),
         };
         let caller = Caller {
-            ask: asked.ask,
+            ask: inquiry.ask,
             names: self.names(&primary, &request),
             primary,
             why,
-            tells: asked.tells,
+            tells: inquiry.tells,
             uri: self.fallback.as_ref().map(|_| self.key.uri(&request).clone()),
         };
         Call {
             request,
-            share: asked.share,
+            share: inquiry.share,
             key,
-            arrived: asked.now,
+            arrived: inquiry.now,
             fence: Fence::now(),
             caller,
             remembered: None,
@@ -249,6 +249,9 @@ impl<K> Engine<K> {
         let uri = self.key.uri(request);
         let authority = authority_asked(uri, request.headers());
         let uri = authority.map(|authority| journal.uri(authority, uri));
+        if let Some(uri) = uri {
+            journal.fetching(uri);
+        }
         std::iter::once(journal.key(primary)).chain(uri).collect()
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     coalesce::{
         recording::{Answer, Reader},
-        share::Place,
+        share::{Ask, Place},
     },
     error::{BoxError, FetchError, Rejected},
     observe::{Event, Stale},
@@ -26,7 +26,7 @@ use crate::{
         freshness::Reuse,
     },
     staleness::Trouble,
-    store::Head,
+    store::{Entry, Head},
 };
 
 /// A call that failed, as a [fallback](crate::CacheLayer::fallback) is told of it.
@@ -150,7 +150,7 @@ impl<K> Engine<K> {
         let (stale, member) = match reuse {
             // Another caller's fetch has stored it meanwhile.
             Reuse::Fresh | Reuse::MaxStale(_) => (None, member),
-            _ if self.allows(failure.trouble, &stored.entry, reuse) => {
+            _ if self.allows(failure.trouble, &stored.entry, &caller.ask, reuse) => {
                 let stale = match failure.trouble {
                     Trouble::Slow => Stale::SoftTimeout,
                     _ => Stale::IfError,
@@ -195,15 +195,11 @@ impl<K> Engine<K> {
     }
 
     /// Whether this entry may be given stale in this trouble.
-    pub(super) fn allows(
-        &self,
-        trouble: Trouble,
-        entry: &crate::store::Entry,
-        reuse: Reuse,
-    ) -> bool {
+    pub(super) fn allows(&self, trouble: Trouble, entry: &Entry, ask: &Ask, reuse: Reuse) -> bool {
         let when_unreachable = self.policy.profile().stale_when_unreachable;
         let staleness = self.cache.widest.over(&self.staleness);
-        let allows = |lifetime| staleness.allows(trouble, lifetime, reuse, when_unreachable);
+        let asked = ask.wants.directives.stale_if_error;
+        let allows = |lifetime| staleness.allows(trouble, lifetime, reuse, asked, when_unreachable);
         entry.head.lifetime().is_some_and(allows)
     }
 

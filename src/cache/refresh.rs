@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::Body,
-    engine::{Asked, Engine},
+    engine::{Engine, Inquiry},
     fetch::{Fetch, Refreshing},
     request_key::RequestKey,
     service::Origin,
@@ -18,7 +18,7 @@ use crate::{
         budget::Budgets,
         flights::Join,
         remembered::Known,
-        share::{Kind, Leads},
+        share::{Ask, Kind, Leads},
     },
     journal::Fence,
     marks::Refresh,
@@ -42,8 +42,8 @@ impl Drop for Permit {
 
 impl<K> Engine<K> {
     /// Whether a stale answer is given at once, and refreshed behind it.
-    pub(super) fn may_be_stale(&self, entry: &Entry, reuse: Reuse) -> bool {
-        self.allows(Trouble::Stale, entry, reuse)
+    pub(super) fn may_be_stale(&self, entry: &Entry, ask: &Ask, reuse: Reuse) -> bool {
+        self.allows(Trouble::Stale, entry, ask, reuse)
     }
 
     /// Whether an answer that is still fresh is to be refreshed.
@@ -61,14 +61,14 @@ impl<K> Engine<K> {
     pub(super) fn stale_hit<R>(
         &self,
         entry: &Entry,
-        asked: &Asked,
+        inquiry: &Inquiry,
         fields: &HeaderMap,
     ) -> Response<Body<R>> {
         let stale = Stale::WhileRevalidate;
         self.cache.listener.tell(&Event::StaleHit(stale));
         let mut response =
-            self.stored_answer(entry.clone(), &asked.ask, fields, asked.now, asked.tells);
-        if asked.tells.client {
+            self.stored_answer(entry.clone(), &inquiry.ask, fields, inquiry.now, inquiry.tells);
+        if inquiry.tells.client {
             let member = Member::hit().detail(stale.detail());
             let value = member.after(entry.head.below.as_ref());
             response.headers_mut().insert(CACHE_STATUS, value);
@@ -82,7 +82,7 @@ impl<K> Engine<K> {
         self: &Arc<Self>,
         inner: &S,
         request: Request<B>,
-        asked: &Asked,
+        inquiry: &Inquiry,
         key: &KeyWriter,
         entry: Entry,
     ) where
@@ -91,12 +91,12 @@ impl<K> Engine<K> {
         B: Send + 'static,
     {
         // A HEAD's flight fills nothing.
-        if asked.ask.kind != Kind::Get || asked.share.leads != Leads::Yes {
+        if inquiry.ask.kind != Kind::Get || inquiry.share.leads != Leads::Yes {
             return;
         }
         let Some(key) = key.key() else { return };
-        let mut call = self.call_of(request, asked, key, Fwd::Stale);
-        if matches!(self.remembered(&call.caller, asked.now), Some(Known::Failing { .. })) {
+        let mut call = self.call_of(request, inquiry, key, Fwd::Stale);
+        if matches!(self.remembered(&call.caller, inquiry.now), Some(Known::Failing { .. })) {
             return;
         }
         let budgets = &self.cache.budgets;
@@ -107,7 +107,7 @@ impl<K> Engine<K> {
         let permit = Permit(Arc::clone(budgets));
         let dead = self.cache.journal.last(&call.caller.names);
         let join = Join { since: None, seen: Fence::default(), dead };
-        let Some(lead) = self.cache.flights.refresh(&call.key, join, asked.now) else { return };
+        let Some(lead) = self.cache.flights.refresh(&call.key, join, inquiry.now) else { return };
         self.cache.listener.tell(&Event::Refreshing);
         call.request.extensions_mut().insert(Refresh);
         let recording = Arc::clone(lead.recording());

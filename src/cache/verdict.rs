@@ -274,7 +274,7 @@ impl<K> Engine<K> {
     /// Whether a stored answer may be given instead of a failure.
     pub(super) fn stands_in(&self, stored: &Stored, ask: &Ask, trouble: Trouble) -> bool {
         let reuse = self.reuse(stored, &ask.validated(), Instant::now());
-        self.allows(trouble, &stored.entry, reuse)
+        self.allows(trouble, &stored.entry, ask, reuse)
     }
 
     /// Whether a stored answer that has been stale for so long is still of use.

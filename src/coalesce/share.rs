@@ -246,6 +246,8 @@ pub(crate) fn offered(
             // is no older: the fetch was its validation (RFC 9111 §4.3).
             match policy.reuse(lifetime, resident, &ask.validated().wants) {
                 Reuse::Fresh | Reuse::MaxStale(_) => Offered::Taken,
+                // A cache below gave it stale, and would give each of them the same.
+                Reuse::Stale(_) if head.from_below == Some(marks::Source::Stale) => Offered::Taken,
                 // Nobody said how long it is fresh, so it is for those who asked at the same time.
                 Reuse::Stale(_) if !lifetime.explicit && !ask.credentials() => Offered::Taken,
                 _ => Offered::Refused,

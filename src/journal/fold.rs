@@ -19,6 +19,11 @@ impl Slots {
     pub(crate) fn of(hash: u64) -> Self {
         Self([(hash >> 32) as u32, hash as u32])
     }
+
+    /// One of its hashes.
+    pub(super) fn first(self) -> u32 {
+        self.0[0]
+    }
 }
 
 /// The number of the last record that named a slot: of any kind, and of the hard kind.

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError, atomic},
 };
 
-use atomic::Ordering::{Acquire, Relaxed, Release};
+use atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use http::Uri;
 
 use super::{
@@ -47,13 +47,24 @@ pub(crate) struct Journal {
     fold: OnceLock<Fold>,
     /// The number of this journal's own last record.
     newest: atomic::AtomicU64,
+    /// A bit for each URI that was ever fetched, by the hash of its name.
+    fetched: OnceLock<Box<[atomic::AtomicU64]>>,
 }
+
+/// The bits of all URIs that were fetched: 128 KiB.
+const FETCHED_BITS: usize = 1 << 20;
 
 impl Journal {
     pub(crate) fn new(slots: usize) -> Self {
         let bits = slots.clamp(1 << SMALLEST_FOLD, 1 << LARGEST_FOLD).next_power_of_two().ilog2();
         let newest = atomic::AtomicU64::new(0);
-        Self { hasher: RandomState::new(), bits, fold: OnceLock::new(), newest }
+        Self {
+            hasher: RandomState::new(),
+            bits,
+            fold: OnceLock::new(),
+            newest,
+            fetched: OnceLock::new(),
+        }
     }
 
     // ===== names =====
@@ -86,6 +97,30 @@ impl Journal {
         hasher.write_u8(kind);
         name(&mut hasher);
         Slots::of(hasher.finish())
+    }
+
+    // ===== what was fetched =====
+
+    /// Takes note that an answer of this URI is fetched, before it is.
+    pub(crate) fn fetching(&self, uri: Slots) {
+        let zeros = || (0..FETCHED_BITS / 64).map(|_| atomic::AtomicU64::new(0)).collect();
+        let (word, bit) = Self::place(uri);
+        let words = self.fetched.get_or_init(zeros);
+        if words[word].load(SeqCst) & bit == 0 {
+            words[word].fetch_or(bit, SeqCst);
+        }
+    }
+
+    /// Whether an answer of this URI may have been fetched, or may be under way. `false`: what is
+    /// fetched from now on is read at the origin from now on.
+    pub(crate) fn was_fetched(&self, uri: Slots) -> bool {
+        let (word, bit) = Self::place(uri);
+        self.fetched.get().is_some_and(|words| words[word].load(SeqCst) & bit != 0)
+    }
+
+    fn place(uri: Slots) -> (usize, u64) {
+        let at = uri.first() as usize % FETCHED_BITS;
+        (at / 64, 1 << (at % 64))
     }
 
     // ===== writing =====
