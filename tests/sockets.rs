@@ -6,12 +6,16 @@ mod support;
 
 #[path = "sockets/cut.rs"]
 mod cut;
+#[path = "sockets/failures.rs"]
+mod failures;
 #[path = "sockets/herd.rs"]
 mod herd;
 #[path = "sockets/leader.rs"]
 mod leader;
 #[path = "sockets/private.rs"]
 mod private;
+#[path = "sockets/refreshes.rs"]
+mod refreshes;
 #[path = "sockets/streams.rs"]
 mod streams;
 

@@ -70,6 +70,8 @@ pub(super) struct Call<B> {
     pub(super) caller: Caller,
     /// What is remembered of the key.
     pub(super) remembered: Option<Aside>,
+    /// It joins none but those who ask with nothing of their own.
+    pub(super) apart: bool,
 }
 
 /// Who asks: what is known of a call when its request is gone.
@@ -234,6 +236,7 @@ impl<K> Engine<K> {
             fence: Fence::now(),
             caller,
             remembered: None,
+            apart: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc};
 
-use http::Response;
+use http::{HeaderMap, Response};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     coalesce::{
         flights::{Join, Joined, Lead},
-        recording::{Answer, Reader},
+        recording::{Answer, End, Reader},
         remembered::Known,
         share::{self, Follows, Kind, Offered, Place},
     },
@@ -33,9 +33,21 @@ use crate::{
 
 /// The class of the flights of HEAD.
 const HEAD: u8 = b'H';
+/// The class of the flights that callers without credentials and the like have among themselves.
+const APART: u8 = b'A';
 
 /// How often a caller joins again because the flight was not for it, before it goes alone.
 const JOINS: usize = 3;
+
+/// What came of following another caller's fetch.
+enum Followed<R> {
+    Answered(Response<Body<R>>),
+    Failed(SharedError),
+    /// It was not for this caller: another flight may be.
+    Again,
+    /// None will be.
+    Alone,
+}
 
 impl<K> Engine<K> {
     /// What storage could not answer: joins the flight of its key, or begins it.
@@ -54,7 +66,6 @@ impl<K> Engine<K> {
             seen: Fence::default(),
             dead: self.cache.journal.last(&call.caller.names),
         };
-        let mut own = None;
         for _ in 0..JOINS {
             let now = Instant::now();
             if self.cache.tasks.are_draining() {
@@ -71,8 +82,16 @@ impl<K> Engine<K> {
                 }
                 None => {}
             }
-            let mut reader = match self.join(&call, join, now) {
-                Joined::Leader(lead, reader) => return self.lead(inner, call, lead, reader).await,
+            let reader = match self.join(&call, join, now) {
+                Joined::Leader(lead, reader) => {
+                    // The flight before it may have failed just now.
+                    if let Some(Known::Failing { .. }) = self.remembered(&call.caller, now) {
+                        let refusal = Rejected::new(Reason::Failing);
+                        lead.end(End::Own(SharedError::new(refusal.into())));
+                        continue;
+                    }
+                    return self.lead(inner, call, lead, reader).await;
+                }
                 Joined::Follower(reader) => reader,
                 Joined::Behind(mut reader) => {
                     poll_fn(|cx| reader.poll_end(cx)).await;
@@ -83,77 +102,97 @@ impl<K> Engine<K> {
                 }
             };
             self.cache.listener.tell(&Event::Followed);
-            let fields = call.request.headers();
-            let answer = match self.patiently(&call.caller, fields, &mut reader).await {
-                Ok(answer) => answer,
-                Err(stale) => return Ok(stale),
-            };
-            match answer {
-                Answer::Failed(error) => {
-                    let failure = Failure::of(&error);
-                    let instead = self.instead(&call.caller, fields, &failure, Asking::Shared);
-                    return instead.await.ok_or_else(|| error.into());
+            match self.follow(&mut call, &mut join, reader).await {
+                Followed::Answered(response) => return Ok(response),
+                Followed::Failed(error) => {
+                    let fields = call.request.headers();
+                    return self.failed_for_all(&call.caller, fields, error).await;
                 }
-                // It failed for what its leader is, and this caller is another.
-                Answer::Own(error) => {
-                    let refused = Rejected::find(&error).is_some();
-                    own = Some(error);
-                    if !refused && call.caller.ask.personal {
-                        break;
-                    }
-                }
-                Answer::Personal if !call.caller.ask.personal => {}
-                Answer::Aside | Answer::Personal => break,
-                // It was answered from storage, and this caller wants that validated.
-                Answer::Head(head)
-                    if call.caller.ask.validates() && reader.is_from_storage(head.born) => {}
-                Answer::Head(head) => {
-                    let now = Instant::now();
-                    if self.is_from_before(&head, &call, &mut join) {
-                        continue;
-                    }
-                    let names = head.vary.as_ref();
-                    let variant = names.map(|names| call.variant(names));
-                    // One that is too long for a key is like no other.
-                    let same = variant.as_ref().is_none_or(|own| own.as_ref() == Some(&head.key));
-                    let resident = now.saturating_duration_since(head.born);
-                    let keyed = self.key.has_credentials();
-                    let (ask, policy) = (&call.caller.ask, &*self.policy);
-                    match share::offered(&head, resident, ask, policy, same, keyed) {
-                        Offered::Taken if is_failing(head.status) => {
-                            let failure = Failure::answered(head.status);
-                            let (caller, asking) = (&call.caller, Asking::Shared);
-                            let instead = self.instead(caller, fields, &failure, asking).await;
-                            let shared = || self.followed_answer(&head, reader, &call, now);
-                            return Ok(instead.unwrap_or_else(shared));
-                        }
-                        Offered::Taken => {
-                            return Ok(self.followed_answer(&head, reader, &call, now));
-                        }
-                        Offered::Failure => {
-                            let error = SharedError::new(FetchError::Status(head.status).into());
-                            let failure = Failure::of(&error);
-                            let (caller, asking) = (&call.caller, Asking::Shared);
-                            let instead = self.instead(caller, fields, &failure, asking).await;
-                            return instead.ok_or_else(|| error.into());
-                        }
-                        Offered::Refused => break,
-                        Offered::OtherVariant => match variant.flatten() {
-                            Some(variant) if variant != call.key => call.key = variant,
-                            _ => break,
-                        },
-                    }
-                }
+                Followed::Again => {}
+                Followed::Alone => break,
             }
         }
-        match own {
-            Some(error) if Rejected::find(&error).is_none() => {
-                let (fields, failure) = (call.request.headers(), Failure::of(&error));
-                let instead = self.instead(&call.caller, fields, &failure, Asking::Shared).await;
-                instead.ok_or_else(|| error.into())
+        self.alone(inner, call, Pass::NotShared).await
+    }
+
+    /// Waits for another caller's fetch, and looks whether its answer is for this one too.
+    async fn follow<B, R>(
+        &self,
+        call: &mut Call<B>,
+        join: &mut Join,
+        mut reader: Reader<Arc<Head>>,
+    ) -> Followed<R>
+    where
+        K: RequestKey<B>,
+    {
+        let personal = call.caller.ask.personal;
+        let answer = self.patiently(&call.caller, call.request.headers(), &mut reader).await;
+        let head = match answer {
+            Err(stale) => return Followed::Answered(stale),
+            Ok(Answer::Head(head)) => head,
+            Ok(Answer::Failed(error)) => return Followed::Failed(error),
+            // It was refused for what its leader is, and this caller may be another.
+            Ok(Answer::Own(error)) if Rejected::find(&error).is_some() => return Followed::Again,
+            // It failed for what its leader asked with, or not: nobody of that kind leads the next.
+            Ok(Answer::Own(_)) if !personal => {
+                call.apart = true;
+                return Followed::Again;
             }
-            _ => self.alone(inner, call, Pass::NotShared).await,
+            Ok(Answer::Own(error)) => return Followed::Failed(error),
+            Ok(Answer::Personal) if !personal => return Followed::Again,
+            Ok(Answer::Aside | Answer::Personal) => return Followed::Alone,
+        };
+        // It was answered from storage, and this caller wants that validated.
+        if call.caller.ask.validates() && reader.is_from_storage(head.born) {
+            return Followed::Again;
         }
+        if self.is_from_before(&head, call, join) {
+            return Followed::Again;
+        }
+        let now = Instant::now();
+        let names = head.vary.as_ref();
+        let variant = names.map(|names| call.variant(names));
+        // One that is too long for a key is like no other.
+        let same = variant.as_ref().is_none_or(|own| own.as_ref() == Some(&head.key));
+        let resident = now.saturating_duration_since(head.born);
+        let keyed = self.key.has_credentials();
+        let (ask, policy) = (&call.caller.ask, &*self.policy);
+        match share::offered(&head, resident, ask, policy, same, keyed) {
+            Offered::Taken => {
+                let failure = is_failing(head.status).then(|| Failure::answered(head.status));
+                if let Some(failure) = failure {
+                    let (caller, fields) = (&call.caller, call.request.headers());
+                    let instead = self.instead(caller, fields, &failure, Asking::Shared).await;
+                    if let Some(stale) = instead {
+                        return Followed::Answered(stale);
+                    }
+                }
+                Followed::Answered(self.followed_answer(&head, reader, call, now))
+            }
+            Offered::Failure => {
+                Followed::Failed(SharedError::new(FetchError::Status(head.status).into()))
+            }
+            Offered::Refused => Followed::Alone,
+            Offered::OtherVariant => match variant.flatten() {
+                Some(variant) if variant != call.key => {
+                    call.key = variant;
+                    Followed::Again
+                }
+                _ => Followed::Alone,
+            },
+        }
+    }
+
+    /// A failure that a caller has not asked for itself: what there is instead, or the failure.
+    async fn failed_for_all<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        error: SharedError,
+    ) -> Result<Response<Body<R>>, BoxError> {
+        let failure = Failure::of(&error);
+        let instead = self.instead(caller, fields, &failure, Asking::Shared).await;
+        instead.ok_or_else(|| error.into())
     }
 
     /// Whether an answer on its way is from before an invalidation that this caller came after; if
@@ -177,13 +216,18 @@ impl<K> Engine<K> {
 
     fn join<B>(&self, call: &Call<B>, join: Join, now: Instant) -> Joined<Key, Arc<Head>> {
         let flights = &self.cache.flights;
-        let head_key = (call.caller.ask.kind == Kind::Head).then(|| in_class(&call.key, HEAD));
+        let class = match call.caller.ask.kind {
+            Kind::Head => Some(HEAD),
+            _ if call.apart => Some(APART),
+            _ => None,
+        };
+        let in_class = class.map(|class| in_class(&call.key, class));
         if call.share.follows == Follows::ToHead
             && let Some(reader) = flights.join_to_head(&call.key, join, now)
         {
             return Joined::Follower(reader);
         }
-        flights.join(head_key.as_ref().unwrap_or(&call.key), join, now)
+        flights.join(in_class.as_ref().unwrap_or(&call.key), join, now)
     }
 
     /// Fetches for all who join, in a task that none of them can take down.

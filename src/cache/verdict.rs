@@ -142,12 +142,12 @@ impl<K> Engine<K> {
         let Answered { request, status, response, .. } = taking.answered;
         let Taking { length, version, .. } = *taking;
         let Caller { primary, ask, .. } = taking.caller;
-        if taking.stands_in {
-            return Verdict::Not(Unkept::Failure, None);
-        }
         if status == StatusCode::INTERNAL_SERVER_ERROR && ask.personal {
             // It may be what this one asked with.
             return Verdict::Not(Unkept::Own, None);
+        }
+        if taking.stands_in {
+            return Verdict::Not(Unkept::Failure, None);
         }
         let (vary, key) = match Vary::from_fields(response) {
             Vary::Names(names) => {
@@ -266,9 +266,7 @@ impl<K> Engine<K> {
     /// Any good answer of a key ends its back-off.
     pub(super) fn recovered(&self, caller: &Caller) {
         self.cache.remembered.recovered(caller.primary.as_bytes());
-        if caller.ask.personal {
-            self.cache.remembered.recovered(in_class(&caller.primary, PERSONAL).as_bytes());
-        }
+        self.cache.remembered.recovered(in_class(&caller.primary, PERSONAL).as_bytes());
     }
 
     /// Whether a stored answer may be given instead of a failure.

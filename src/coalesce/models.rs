@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::SharedError,
+    journal::{Condition, Fence, Journal},
     observe::Listener,
     sync::{Mutex, atomic::AtomicUsize, atomic::Ordering, guarded, lock, removed},
 };
@@ -269,4 +270,78 @@ fn models_a_caller_between_look_up_and_join_does_not_fetch_again() {
 #[test]
 fn models_a_caller_between_the_end_and_the_store_does_not_fetch_again() {
     holds_only_with("the flight leaves once storage answers", one_call);
+}
+
+/// What is at the origin, what is stored of it, and what was invalidated.
+struct World {
+    content: Mutex<u8>,
+    store: Mutex<Option<(Fence, u8)>>,
+    journal: Journal,
+}
+
+impl World {
+    /// The content changes, and what is known of it is invalidated.
+    ///
+    /// The number of an invalidation is std's and not loom's: the lock before it, the slots within
+    /// and the look-up after it are where other threads come between.
+    fn change(&self) {
+        *lock(&self.content) = 1;
+        self.journal.record(&[self.journal.tag(b"t")], true);
+    }
+
+    /// A caller as the engine is one, with what it checks: looks, joins, fetches, stores, leaves.
+    fn ask(&self, table: &Table, now: Instant) -> u8 {
+        let names = [self.journal.tag(b"t")];
+        let is_alive = |fence| self.journal.condition(&names, fence) == Condition::Alive;
+        let stored = *lock(&self.store);
+        if let Some((_, stored)) = stored.filter(|(fence, _)| is_alive(*fence)) {
+            return stored;
+        }
+        let join = Join { dead: self.journal.last(&names), ..Join::default() };
+        match table.join(&KEY, join, now) {
+            Joined::Follower(mut reader) => match head(&mut reader) {
+                Answer::Head(head) => head,
+                other => panic!("nothing failed: {other:?}"),
+            },
+            Joined::Leader(lead, _reader) => {
+                let before = lead.recording().fence();
+                let found = *lock(&self.content);
+                let noted_first = guarded("the fence is noted before the fetch");
+                let fence = if noted_first { before } else { Fence::now() };
+                lead.recording().head(found, Open::AtHead, now);
+                lead.complete(None);
+                if lead.may_store() {
+                    *lock(&self.store) = Some((fence, found));
+                }
+                lead.leave();
+                found
+            }
+            _ => panic!("there is room"),
+        }
+    }
+}
+
+/// One caller comes at any time, and another after the content was changed and invalidated.
+fn nothing_from_before() {
+    let (table, _) = table(4);
+    let now = Instant::now();
+    let (content, store) = (Mutex::new(0), Mutex::new(None));
+    let world = Arc::new(World { content, store, journal: Journal::new(1) });
+    let (other, whole) = (Arc::clone(&table), Arc::clone(&world));
+    let at_any_time = thread::spawn(move || whole.ask(&other, now));
+    world.change();
+    assert_eq!(world.ask(&table, now), 1);
+    at_any_time.join().expect("no panic");
+    assert_eq!(world.ask(&table, now), 1);
+    assert_eq!(table.len(), 0);
+}
+
+#[test]
+fn models_who_comes_after_an_invalidation_joins_no_flight_from_before_it() {
+    holds_only_with("a dead flight is replaced", nothing_from_before);
+}
+
+#[test]
+fn models_what_a_fetch_from_before_an_invalidation_stores_after_it_is_dead() {
+    holds_only_with("the fence is noted before the fetch", nothing_from_before);
 }

@@ -72,8 +72,9 @@ pub(crate) struct BackOff {
 impl BackOff {
     fn after(&self, steps: u32) -> Duration {
         let doubled = FIRST_STEP.saturating_mul(1_u32.checked_shl(steps).unwrap_or(u32::MAX));
-        let step = doubled.max(self.asked.unwrap_or_default()).min(self.longest);
-        step.mul_f64(1.0 - JITTER * self.random)
+        let step = doubled.min(self.longest).mul_f64(1.0 - JITTER * self.random);
+        // What the origin asked for is not cut short.
+        step.max(self.asked.unwrap_or_default().min(self.longest))
     }
 }
 
@@ -225,7 +226,7 @@ mod tests {
         let longest = Duration::from_secs(30);
         let asked = Some(Duration::from_secs(4));
         let of = |asked, random| BackOff { longest, unreachable: false, asked, random }.after(0);
-        assert_eq!(of(asked, 0.0), Duration::from_secs(4));
+        assert_eq!(of(asked, 0.9), Duration::from_secs(4));
         assert_eq!(of(Some(Duration::MAX), 0.0), longest);
         assert_eq!(of(None, 0.5), millis(250).mul_f64(0.95));
         assert_eq!(
