@@ -11,7 +11,8 @@
 //!
 //! Every 503 has a `Retry-After`, of one second where nothing better is known. A gRPC request is one
 //! whose `Content-Type` begins with `application/grpc`; it is answered with 200 and trailers alone.
-//! What an error says stays inside: a client sees the status and its name.
+//! What an error says stays inside: a client sees the status and its name. What stands above this
+//! layer finds a [`Rejected`] in the extensions of the response.
 
 use std::{
     convert::Infallible,
@@ -227,7 +228,8 @@ where
 impl RespondLayer {
     fn respond<R>(&self, error: &(dyn Error + 'static), grpc: bool) -> Response<RespondBody<R>> {
         let status = self.status_of(error);
-        let wait = Rejected::find(error).and_then(Rejected::wait);
+        let rejected = Rejected::find(error);
+        let wait = rejected.and_then(Rejected::wait);
         if grpc {
             return trailers_only(status, wait);
         }
@@ -239,6 +241,9 @@ impl RespondLayer {
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if let Some(rejected) = rejected {
+            response.extensions_mut().insert(rejected.clone());
         }
         response
     }

@@ -11,5 +11,9 @@ mod admin;
 mod bodies;
 #[path = "gateway/heads.rs"]
 mod heads;
+#[path = "gateway/invalidate.rs"]
+mod invalidate;
 #[path = "gateway/process.rs"]
 mod process;
+#[path = "gateway/stale.rs"]
+mod stale;

@@ -1,11 +1,11 @@
-//! What the operator can ask: `/status`, `/ready`, `/metrics`; and who may.
+//! What the operator can ask: `/status`, `/ready`, `/metrics`, `/invalidate`; and who may.
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
     hint::black_box,
     net::IpAddr,
     path::Path,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,33 +14,46 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 use tower::Service;
 
-use crate::{plain::plain, proxy::authority, stats::Stats};
+use crate::{
+    invalidate::Invalidate,
+    plain::{json_text, plain},
+    proxy::authority,
+    stats::Stats,
+};
 
 /// The operator's service.
 #[derive(Clone)]
 pub(crate) struct Admin {
     token: Option<Token>,
     stats: Arc<Stats>,
+    invalidate: Invalidate,
 }
 
 impl Admin {
     /// Without a token only what comes from this machine and from no web page is served: the
     /// caller sees to it that the address is loopback.
-    pub(crate) fn new(token: Option<Token>, stats: Arc<Stats>) -> Self {
-        Self { token, stats }
+    pub(crate) fn new(token: Option<Token>, stats: Arc<Stats>, invalidate: Invalidate) -> Self {
+        Self { token, stats, invalidate }
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if let Err(refused) = self.may(request) {
+    async fn answer(&self, asked: &request::Parts) -> Response<Full<Bytes>> {
+        if let Err(refused) = self.may(asked) {
             return *refused;
         }
-        let found = match request.uri().path() {
+        let found = match asked.uri.path() {
+            "/invalidate" if asked.method != Method::POST => {
+                return wrong_method("this path answers POST", "POST");
+            }
+            "/invalidate" => {
+                let query = asked.uri.query().unwrap_or_default();
+                return self.invalidate.answer(query).await;
+            }
             "/status" => Some(json_text(&status(&self.stats))),
             "/ready" => Some(readiness(&self.stats)),
             "/metrics" => metrics(&self.stats),
@@ -49,26 +62,23 @@ impl Admin {
         let Some(found) = found else {
             return plain(StatusCode::NOT_FOUND, "no such path");
         };
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
-            return found;
+        match asked.method {
+            Method::GET | Method::HEAD => found,
+            _ => wrong_method("this path answers GET", "GET, HEAD"),
         }
-        let mut wrong = plain(StatusCode::METHOD_NOT_ALLOWED, "this path answers GET");
-        wrong.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        wrong
     }
 
-    fn may<B>(&self, request: &Request<B>) -> Result<(), Box<Response<Full<Bytes>>>> {
+    fn may(&self, asked: &request::Parts) -> Result<(), Box<Response<Full<Bytes>>>> {
         let Some(token) = &self.token else {
             // A web page in the operator's browser can send requests here, but not without an
             // `Origin`, or else by a name of its own that resolves to this machine.
-            let foreign =
-                request.headers().contains_key(header::ORIGIN) || !names_loopback(request);
+            let foreign = asked.headers.contains_key(header::ORIGIN) || !names_loopback(asked);
             return match foreign {
                 true => Err(Box::new(plain(StatusCode::FORBIDDEN, "only for this machine itself"))),
                 false => Ok(()),
             };
         };
-        if token.is_in(request.headers()) {
+        if token.is_in(&asked.headers) {
             return Ok(());
         }
         let mut refused = plain(StatusCode::UNAUTHORIZED, "the admin token is missing or wrong");
@@ -80,21 +90,23 @@ impl Admin {
 impl Service<Request<Incoming>> for Admin {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        let admin = self.clone();
+        let (asked, _) = request.into_parts();
+        Box::pin(async move { Ok(admin.answer(&asked).await) })
     }
 }
 
 /// Every host that the request names is this machine, and it names one.
-fn names_loopback<B>(request: &Request<B>) -> bool {
-    let hosts = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-    let target = request.uri().authority().map(|named| named.as_str().as_bytes());
+fn names_loopback(asked: &request::Parts) -> bool {
+    let hosts = asked.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let target = asked.uri.authority().map(|named| named.as_str().as_bytes());
     let mut named = hosts.chain(target).peekable();
     named.peek().is_some() && named.all(is_loopback)
 }
@@ -155,25 +167,28 @@ fn status(stats: &Stats) -> serde_json::Value {
         "uptime_ms": u64::try_from(stats.uptime().as_millis()).unwrap_or(u64::MAX),
         "requests": read(&stats.requests),
         "hits": read(&stats.hits),
+        "stale_hits": read(&stats.stale_hits),
         "misses": read(&stats.misses),
         "passes": read(&stats.passes),
         "followers": read(&stats.followers),
         "origin_calls": read(&stats.origin_calls),
         "origin_in_flight": read(&stats.origin_in_flight),
         "origin_failures": read(&stats.origin_failures),
+        "refreshes": read(&stats.refreshes),
+        "failures_remembered": kept.failures_remembered,
         "uncacheable_remembered": kept.uncacheable_remembered,
         "entries": kept.entries,
         "bytes": kept.bytes,
         "flights": kept.flights,
         "draining": stats.draining.load(Relaxed),
+        "journal": { "position": kept.position },
     })
 }
 
-fn json_text(value: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = plain(StatusCode::OK, &value.to_string());
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+fn wrong_method(text: &str, allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut wrong = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    wrong.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    wrong
 }
 
 fn readiness(stats: &Stats) -> Response<Full<Bytes>> {

@@ -52,16 +52,22 @@ impl Demo {
             *self.failing() = Some(Instant::now() + Duration::from_secs(seconds));
             return text(StatusCode::OK, &format!("everything fails for {seconds} s"));
         }
-        let fails = self.failing().is_some_and(|until| Instant::now() < until);
-        if fails {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "outage");
+        let left = self.failing().map(|until| until.saturating_duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "outage");
+            let seconds = left.as_millis().div_ceil(1_000);
+            set(&mut answer, header::RETRY_AFTER, &seconds.to_string());
+            return answer;
         }
+        let fresh_for = |seconds| number(&query, "max-age", seconds);
         match path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), "")) {
             ("", "") => text(StatusCode::OK, CONTENTS),
-            ("products", id) => self.page("product", id, 120, 60, &request).await,
-            ("recommendations", id) => self.page("recommendation", id, 350, 30, &request).await,
-            ("promotions", id) => self.page("promotion", id, 80, 10, &request).await,
-            ("reviews", id) => self.page("review", id, 200, 120, &request).await,
+            ("products", id) => self.page("product", id, 120, fresh_for(60), &request).await,
+            ("recommendations", id) => {
+                self.page("recommendation", id, 350, fresh_for(30), &request).await
+            }
+            ("promotions", id) => self.page("promotion", id, 80, fresh_for(10), &request).await,
+            ("reviews", id) => self.page("review", id, 200, fresh_for(120), &request).await,
             ("price", id) => {
                 let cents = 100 + self.0.opened.elapsed().subsec_millis() % 900;
                 let price = format!("{{\"id\":\"{}\",\"cents\":{cents}}}", shown(id));
@@ -135,7 +141,7 @@ impl Demo {
 }
 
 const CONTENTS: &str = "\
-/products/ID /recommendations/ID /promotions/ID /reviews/ID   slow, may be kept\n\
+/products/ID /recommendations/ID /promotions/ID /reviews/ID   slow, may be kept; ?max-age=SECONDS\n\
 /price/ID   never kept\n\
 /me   private\n\
 /fail?status=503   fails\n\

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, ValueEnum, error::ErrorKind};
 use http::{
-    Uri,
+    HeaderName, Uri,
     uri::{Authority, PathAndQuery},
 };
 use ipnet::IpNet;
@@ -40,6 +40,22 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIZE", env = "SEAWALL_MAX_BODY", default_value = "1MiB")]
     #[arg(value_parser = size)]
     pub(crate) max_body: u64,
+    /// How long a stale response is given at once and refreshed, where it names no such time
+    #[arg(long, value_name = "DUR", env = "SEAWALL_STALE_WHILE_REVALIDATE", default_value = "0")]
+    #[arg(value_parser = duration)]
+    pub(crate) stale_while_revalidate: Duration,
+    /// How long a stale response is given when the origin fails, where it names no such time
+    #[arg(long, value_name = "DUR", env = "SEAWALL_STALE_IF_ERROR", default_value = "0")]
+    #[arg(value_parser = duration)]
+    pub(crate) stale_if_error: Duration,
+    /// How long a stale response is kept at least, to be validated
+    #[arg(long, value_name = "DUR", env = "SEAWALL_KEEP_STALE", default_value = "1d")]
+    #[arg(value_parser = duration)]
+    pub(crate) keep_stale: Duration,
+    /// The response's field with the tags that it is invalidated by, beside Cache-Tag
+    #[arg(long, value_name = "NAME", env = "SEAWALL_TAG_HEADER", default_value = "Surrogate-Key")]
+    #[arg(value_parser = field)]
+    pub(crate) tag_header: HeaderName,
     /// How long the origin may take to answer, and to be silent within a body
     #[arg(long, value_name = "DUR", env = "SEAWALL_TIMEOUT", default_value = "10s")]
     #[arg(value_parser = timeout)]
@@ -192,6 +208,10 @@ fn number_and_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
+fn field(text: &str) -> Result<HeaderName, String> {
+    text.parse().map_err(|_| "a field's name is like Surrogate-Key".to_owned())
+}
+
 fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
@@ -221,6 +241,10 @@ mod tests {
         assert_eq!(flags.admin.to_string(), "127.0.0.1:8081");
         assert_eq!(flags.profile, Profile::Safe);
         assert_eq!((flags.memory, flags.max_body), (256 << 20, 1 << 20));
+        assert_eq!(flags.stale_while_revalidate, Duration::ZERO);
+        assert_eq!(flags.stale_if_error, Duration::ZERO);
+        assert_eq!(flags.keep_stale, Duration::from_secs(86_400));
+        assert_eq!(flags.tag_header, "surrogate-key");
         assert_eq!(flags.timeout, Duration::from_secs(10));
         assert_eq!(flags.drain, Duration::from_secs(10));
     }
@@ -290,7 +314,12 @@ mod tests {
     fn what_is_wrong_is_said_in_one_line() {
         for args in [
             &["--nonsense"][..],
-            &["--stale-if-error", "1m"],
+            &["--stale-if-error", "1"],
+            &["--stale-while-revalidate", "1 s"],
+            &["--keep-stale", "for ever"],
+            &["--tag-header", "Tag:"],
+            &["--tag-header", ""],
+            &["--breaker", "50%"],
             &["--origin", "https://a"],
             &["--memory", "1MB"],
             &["--timeout", "soon"],

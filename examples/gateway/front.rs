@@ -9,10 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, uri::Authority};
+use http::{HeaderValue, Request, Response, uri::Authority};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use seawall::{Reason, Rejected, rfc9111::cache_status::CACHE_STATUS};
 use tower::{Service, ServiceExt};
 
 use crate::{plain::plain, proxy, stats::Stats};
@@ -54,6 +55,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
+    B: Send + 'static,
 {
     type Response = Response<Either<Full<Bytes>, B>>;
     type Error = Infallible;
@@ -73,12 +75,31 @@ where
                 Box::pin(async move {
                     let mut answer = answer.await?;
                     proxy::answer(&mut answer);
+                    say_why(&mut answer);
                     Ok(answer.map(Either::Right))
                 })
             }
             Err(refusal) => {
-                Box::pin(async move { Ok(plain(refusal.status, refusal.text).map(Either::Left)) })
+                let mut answer = plain(refusal.status, refusal.text).map(Either::Left);
+                let refused = HeaderValue::from_static("seawall; detail=refused");
+                answer.headers_mut().insert(CACHE_STATUS, refused);
+                Box::pin(std::future::ready(Ok(answer)))
             }
         }
     }
+}
+
+/// The cache has told in `Cache-Status` of what it answered: what failed above or below it says so
+/// here.
+fn say_why<B>(answer: &mut Response<B>) {
+    if answer.headers().contains_key(CACHE_STATUS) {
+        return;
+    }
+    let why = match answer.extensions().get().map(Rejected::reason) {
+        Some(Reason::Failing) => "seawall; detail=backed-off",
+        Some(Reason::OnlyIfCached) => "seawall; detail=only-if-cached",
+        Some(_) => "seawall; detail=refused",
+        None => "seawall; fwd=miss; detail=origin-failed",
+    };
+    answer.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(why));
 }

@@ -35,6 +35,7 @@ pub(crate) async fn show(stats: Arc<Stats>) {
 struct Totals {
     requests: u64,
     hits: u64,
+    stale_hits: u64,
     followers: u64,
     origin_calls: u64,
 }
@@ -45,6 +46,7 @@ impl Totals {
         Self {
             requests: read(&stats.requests),
             hits: read(&stats.hits),
+            stale_hits: read(&stats.stale_hits),
             followers: read(&stats.followers),
             origin_calls: read(&stats.origin_calls),
         }
@@ -55,15 +57,17 @@ fn line(stats: &Stats, before: &Totals, now: &Totals, over: Duration) -> String 
     let rate = |now: u64, before: u64| now.saturating_sub(before) / over.as_secs().max(1);
     let kept = stats.kept();
     format!(
-        "{:>6} requests/s · {} hits/s · {} followers/s · origin {}/s, {} in flight, {} failed · \
-         {} entries, {} KiB",
+        "{:>6} requests/s · {} hits/s, {} stale · {} followers/s · \
+         origin {}/s, {} in flight, {} failed · {} entries, {} KiB · {} invalidations",
         rate(now.requests, before.requests),
         rate(now.hits, before.hits),
+        rate(now.stale_hits, before.stale_hits),
         rate(now.followers, before.followers),
         rate(now.origin_calls, before.origin_calls),
         stats.origin_in_flight.load(Relaxed),
         stats.origin_failures.load(Relaxed),
         kept.entries,
         kept.bytes >> 10,
+        kept.position,
     )
 }

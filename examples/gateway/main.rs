@@ -14,6 +14,7 @@ use crate::{
     admin::{Admin, Token},
     flags::{Flags, OriginUrl, Protocol, Stop},
     front::Front,
+    invalidate::Invalidate,
     listen::{Door, PATIENCE},
     origin::Origin,
     stats::Stats,
@@ -24,6 +25,7 @@ mod demo;
 mod flags;
 mod forwarded;
 mod front;
+mod invalidate;
 mod listen;
 mod live;
 mod multiplex;
@@ -80,7 +82,8 @@ async fn run(flags: Flags) -> Result<(), String> {
     let cache = stack::cache(&flags, &stats);
     let stack = stack::stack(origin, &flags, cache.clone());
     let front = Front::new(stack, flags.trusted_proxy.clone(), url.authority, Arc::clone(&stats));
-    let admin = Admin::new(token, Arc::clone(&stats));
+    let invalidate = Invalidate::new(cache.invalidator(), flags.trusted_proxy.clone());
+    let admin = Admin::new(token, Arc::clone(&stats), invalidate);
 
     let admin_door = Door::open(admin_listener, PATIENCE, move |_| admin.clone());
     let door = Door::open(listener, PATIENCE, move |peer| front.of(peer));
@@ -132,6 +135,9 @@ fn suggest(url: &OriginUrl, listening: &str, admin: &str, is_demo: bool) {
          curl -i http://{listening}/price/7           # never kept\n  \
          curl -N http://{listening}/events            # streamed as it comes\n  \
          curl -i http://{listening}/fail?status=503\n  \
+         curl -X POST 'http://{admin}/invalidate?tag=product-7&soft'   # makes it stale\n  \
+         curl -X POST 'http://{admin}/invalidate?tag=products'   # they are gone\n  \
+         curl -i http://{listening}/outage?seconds=10   # what is stale is given all the same\n  \
          curl -s http://{admin}/status\n",
         url.authority
     ));

@@ -75,6 +75,17 @@ pub(crate) fn receive(
     Ok(())
 }
 
+/// The head of a GET of `url`, as the layers see it: of a client that came through a trusted proxy,
+/// if there is any to say what scheme it used.
+pub(crate) fn head_for(url: &str, trusted: &[IpNet]) -> Result<request::Parts, Refusal> {
+    let mut head = http::Request::new(()).into_parts().0;
+    head.uri = Uri::try_from(url).map_err(|_| Refusal::bad("that is no URL"))?;
+    head.version = Version::HTTP_2;
+    let peer = trusted.first().map_or(IpAddr::from([127, 0, 0, 1]), IpNet::addr);
+    receive(&mut head, peer, trusted, &Authority::from_static("nobody"))?;
+    Ok(head)
+}
+
 /// Makes a request of the layers one that can be sent to the origin at `address`.
 pub(crate) fn send_on(head: &mut request::Parts, address: &Authority, version: Version) {
     let came = head.extensions.remove::<Came>();

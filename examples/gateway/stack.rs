@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use seawall::{Cache, CacheLayer, Profile, RespondLayer, observe::Event, store::Memory};
+use seawall::{Cache, CacheLayer, Profile, RespondLayer, UriKey, observe::Event, store::Memory};
 use tower::{Service, ServiceBuilder};
 
 use crate::{
@@ -48,6 +48,8 @@ pub(crate) fn cache(flags: &Flags, stats: &Arc<Stats>) -> Cache {
             bytes: figures.bytes,
             flights: figures.flights as u64,
             uncacheable_remembered: figures.remembered as u64,
+            failures_remembered: figures.failing as u64,
+            position: figures.position,
         }
     });
     cache
@@ -56,12 +58,19 @@ pub(crate) fn cache(flags: &Flags, stats: &Arc<Stats>) -> Cache {
 fn count(stats: &Stats, event: &Event<'_>) {
     let counter = match event {
         Event::Hit => &stats.hits,
+        Event::StaleHit(_) => &stats.stale_hits,
         Event::Miss => &stats.misses,
         Event::Followed => &stats.followers,
         Event::Passed(_) => &stats.passes,
+        Event::Refreshing => &stats.refreshes,
         _ => return,
     };
     counter.fetch_add(1, Relaxed);
+}
+
+/// What tells requests apart.
+pub(crate) fn key() -> UriKey {
+    UriKey::new()
 }
 
 /// Everything a request passes on its way to the origin.
@@ -81,10 +90,14 @@ pub(crate) fn stack(
         flags::Profile::Safe => Profile::safe(),
         flags::Profile::ReverseProxy => Profile::reverse_proxy(),
     };
-    ServiceBuilder::new()
-        .layer(RespondLayer::new().status(status))
-        .layer(CacheLayer::new(cache).policy(profile))
-        .service(origin)
+    let cached = CacheLayer::new(cache)
+        .policy(profile)
+        .key(key())
+        .stale_while_revalidate(flags.stale_while_revalidate)
+        .stale_if_error(flags.stale_if_error)
+        .keep_stale(flags.keep_stale)
+        .tag_field(flags.tag_header.clone());
+    ServiceBuilder::new().layer(RespondLayer::new().status(status)).layer(cached).service(origin)
 }
 
 /// What a client is told when its own request broke off. Timeouts the layer knows by itself.

@@ -15,14 +15,18 @@ pub(crate) struct Stats {
     since: Instant,
     /// Requests that arrived, refused ones included.
     pub(crate) requests: AtomicU64,
-    /// Answered from storage.
+    /// Answered from storage, fresh.
     pub(crate) hits: AtomicU64,
+    /// Answered from storage, with what is not fresh any more.
+    pub(crate) stale_hits: AtomicU64,
     /// Fetched, because storage had no answer.
     pub(crate) misses: AtomicU64,
     /// Handed on without looking.
     pub(crate) passes: AtomicU64,
     /// Answered by a fetch that another request had begun.
     pub(crate) followers: AtomicU64,
+    /// Fetches that began behind an answer that was given already.
+    pub(crate) refreshes: AtomicU64,
     /// Calls made to the origin.
     pub(crate) origin_calls: AtomicU64,
     /// Calls whose body has not ended yet.
@@ -42,6 +46,9 @@ pub(crate) struct Kept {
     pub(crate) bytes: u64,
     pub(crate) flights: u64,
     pub(crate) uncacheable_remembered: u64,
+    pub(crate) failures_remembered: u64,
+    /// Of the last invalidation.
+    pub(crate) position: u64,
 }
 
 impl Stats {
@@ -50,9 +57,11 @@ impl Stats {
             since: Instant::now(),
             requests: AtomicU64::new(0),
             hits: AtomicU64::new(0),
+            stale_hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             passes: AtomicU64::new(0),
             followers: AtomicU64::new(0),
+            refreshes: AtomicU64::new(0),
             origin_calls: AtomicU64::new(0),
             origin_in_flight: AtomicU64::new(0),
             origin_failures: AtomicU64::new(0),

@@ -85,8 +85,8 @@ pub(super) struct Caller {
     /// Why storage did not answer it.
     pub(super) why: Fwd,
     pub(super) tells: Tells,
-    /// For a fallback, where there is one.
-    pub(super) uri: Option<Uri>,
+    /// Its URI, as this layer sees it.
+    pub(super) uri: Uri,
 }
 
 impl<B> Call<B> {
@@ -151,7 +151,8 @@ impl<K> Engine<K> {
             client: self.place == Place::Cache && above.is_none_or(|flight| !flight.is_told()),
             layer: marks::are_read(request.extensions()),
         };
-        if self.cache.switch.lets_pass(&request) {
+        let (method, uri, fields) = (request.method(), request.uri(), request.headers());
+        if self.cache.switch.is_off_for(method, uri, fields) {
             return self.pass(inner, request, Pass::SwitchedOff, tells);
         }
         let ask = Ask::of(&request);
@@ -226,7 +227,7 @@ impl<K> Engine<K> {
             primary,
             why,
             tells: inquiry.tells,
-            uri: self.fallback.as_ref().map(|_| self.key.uri(&request).clone()),
+            uri: request.uri().clone(),
         };
         Call {
             request,

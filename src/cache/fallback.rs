@@ -177,7 +177,7 @@ impl<K> Engine<K> {
         failure: &Failure<'_>,
         asking: Asking,
     ) -> Option<Response<Body<R>>> {
-        let (fallback, uri) = (self.fallback.as_ref()?, caller.uri.as_ref()?);
+        let (fallback, uri) = (self.fallback.as_ref()?, &caller.uri);
         let answered = failure.status.map(FetchError::Status);
         let error = match (&answered, failure.error) {
             (_, Some(error)) => error,

@@ -105,9 +105,8 @@ where
                     lead.leave();
                     return;
                 }
-                Reuse::Stale(stale_for) => engine.keeps(&stored, stale_for).then_some(stored),
-                Reuse::Fresh | Reuse::MaxStale(_) | Reuse::Validate => Some(stored),
                 Reuse::NotForThisRequest => None,
+                _ => engine.keeps(&stored, Instant::now()).then_some(stored),
             },
             Found::OtherVariants | Found::Nothing => None,
         };
@@ -166,7 +165,7 @@ where
                             answered_by(&lead, entry.clone());
                             let _ = answer.send(led);
                             // Nobody waits for the store any more.
-                            engine.store(lead, &caller.primary, entry).await;
+                            engine.store(lead, &caller, &asked, entry).await;
                         }
                     }
                 }
@@ -240,7 +239,8 @@ where
         let open = if length.is_some() || kind == Kind::Head { Open::AtHead } else { Open::AtEnd };
         lead.recording().head(Arc::clone(&head), open, Instant::now());
         let _ = answer.send(Led::Recorded { parts, head: Arc::clone(&head), rest });
-        let filling = Filling { engine, lead, head, caller, store, hand_over, began, deadline };
+        let filling =
+            Filling { engine, lead, head, caller, asked, store, hand_over, began, deadline };
         filling.run(body, kind).await;
     }
 }
@@ -328,7 +328,8 @@ where
         let (hand_over, rest) = oneshot::channel();
         let deadline = now + engine.cache.limits.fetch_deadline;
         let (store, tasks) = (true, Arc::clone(&engine));
-        let filling = Filling { engine, lead, head, caller, store, hand_over, began, deadline };
+        let filling =
+            Filling { engine, lead, head, caller, asked, store, hand_over, began, deadline };
         let fill = crate::observe::in_callers_span(filling.run(body, Kind::Get));
         match tasks.cache.tasks.spawn(fill) {
             Ok(task) => recording.written_by(task),

@@ -31,6 +31,8 @@ pub(super) struct Filling<K, R> {
     pub(super) lead: Lead<Key, Arc<Head>>,
     pub(super) head: Arc<Head>,
     pub(super) caller: Caller,
+    /// The fields of the request as it came.
+    pub(super) asked: Arc<HeaderMap>,
     pub(super) store: bool,
     pub(super) hand_over: oneshot::Sender<HandedOver<R>>,
     pub(super) began: Instant,
@@ -109,7 +111,7 @@ where
                     let bytes = body.len();
                     let (trailers, cost) = (trailers.map(Arc::new), self.began.elapsed());
                     let entry = Entry { head: self.head, body, trailers, cost };
-                    if engine.store(self.lead, &self.caller.primary, entry).await {
+                    if engine.store(self.lead, &self.caller, &self.asked, entry).await {
                         listener.tell(&Event::Stored { bytes });
                     }
                 } else {

@@ -66,6 +66,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, Response};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 pub use self::{
@@ -164,7 +165,7 @@ pub struct Figures {
     pub filling: usize,
     /// Keys remembered as uncacheable or outgrown.
     pub remembered: usize,
-    /// Keys remembered as failing: how often, and until when they are left alone.
+    /// Keys that failed a moment ago, and are left alone at this moment.
     pub failing: usize,
     /// Fetches under way behind answers that were given already.
     pub refreshes: usize,
@@ -192,7 +193,7 @@ impl Cache {
     pub fn figures(&self) -> Figures {
         let shared = &self.shared;
         let held = shared.store.figures();
-        let (remembered, failing) = shared.remembered.len();
+        let (remembered, failing) = shared.remembered.len(Instant::now());
         Figures {
             records: held.records,
             bytes: held.bytes,

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout};
 
-use super::engine::Engine;
+use super::engine::{Caller, Engine};
 use crate::{
     coalesce::{
         flights::Lead,
@@ -15,6 +15,7 @@ use crate::{
     },
     error::BoxError,
     journal::Condition,
+    marks::Source,
     observe::{Event, Operation},
     rfc9111::{
         freshness::{Lifetime, Reuse},
@@ -35,7 +36,7 @@ pub(crate) enum Found {
 #[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) entry: Entry,
-    /// It was invalidated softly, and counts as stale.
+    /// It was invalidated softly, here or below, and counts as stale.
     pub(crate) outdated: bool,
 }
 
@@ -60,7 +61,11 @@ impl<K> Engine<K> {
     /// What was invalidated hard is not there any more.
     fn alive(&self, entry: Entry) -> Found {
         match self.cache.journal.condition(&entry.head.names, entry.head.fence) {
-            Condition::Alive => Found::Entry(Stored { entry, outdated: false }),
+            Condition::Alive => {
+                // What was stale below is stale here, whatever its lifetime says.
+                let outdated = entry.head.from_below == Some(Source::Stale);
+                Found::Entry(Stored { entry, outdated })
+            }
             Condition::Outdated => Found::Entry(Stored { entry, outdated: true }),
             Condition::Dead => Found::Nothing,
         }
@@ -166,14 +171,16 @@ impl<K> Engine<K> {
     pub(super) async fn store(
         &self,
         lead: Lead<Key, Arc<Head>>,
-        primary: &Key,
+        caller: &Caller,
+        fields: &HeaderMap,
         entry: Entry,
     ) -> bool {
         // What was invalidated on its way would be dead where it lies.
-        let stores = lead.may_store() && !self.is_dead(&entry.head) && !self.cache.switch.is_off();
+        let stores =
+            lead.may_store() && !self.is_dead(&entry.head) && !self.is_off_for(caller, fields);
         if stores {
             let key = entry.key().clone();
-            self.put(primary, entry).await;
+            self.put(&caller.primary, entry).await;
             if self.cache.store.is_remote() && !lead.is_newest() {
                 // A later flight began while the store took its time, and whose write came last is
                 // not known: a miss is better than the older answer.
@@ -182,6 +189,12 @@ impl<K> Engine<K> {
         }
         lead.leave();
         stores
+    }
+
+    /// Whether the cache has been turned off for this request since it came.
+    fn is_off_for(&self, caller: &Caller, fields: &HeaderMap) -> bool {
+        // What fills an entry is a GET.
+        self.cache.switch.is_off_for(&Method::GET, &caller.uri, fields)
     }
 
     /// Stores `entry`, under its own key and in the list of variants of `primary`.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use super::Shared;
 
@@ -104,25 +104,18 @@ impl fmt::Debug for Switch {
 }
 
 impl State {
-    /// Whether nothing at all is served or stored.
-    pub(super) fn is_off(&self) -> bool {
-        self.stands.load(Relaxed) == OFF
-    }
-
-    /// Whether this request is to pass.
+    /// Whether a request like this is to pass.
     #[inline]
-    pub(super) fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+    pub(super) fn is_off_for(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
         match self.stands.load(Relaxed) {
             ON => false,
             OFF => true,
-            _ => self.is_off_for(request),
+            _ => {
+                let off_where = self.off_where.read().unwrap_or_else(PoisonError::into_inner);
+                let off_where = off_where.clone();
+                off_where.is_some_and(|is_off| is_off(&Asked { method, uri, headers }))
+            }
         }
-    }
-
-    fn is_off_for<B>(&self, request: &Request<B>) -> bool {
-        let off_where = self.off_where.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        off_where.is_some_and(|is_off| is_off(&Asked { method, uri, headers }))
     }
 
     fn turn(&self, stands: u8, off_where: Option<Arc<Predicate>>) {

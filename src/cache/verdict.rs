@@ -34,7 +34,7 @@ use crate::{
         Exchange,
         cache_status::CACHE_STATUS,
         date,
-        freshness::Demand,
+        freshness::{Demand, Lifetime},
         stored_fields,
         storing::{Keep, Refusal},
         targeted, validation,
@@ -275,10 +275,13 @@ impl<K> Engine<K> {
         self.allows(trouble, &stored.entry, ask, reuse)
     }
 
-    /// Whether a stored answer that has been stale for so long is still of use.
-    pub(super) fn keeps(&self, stored: &Stored, stale_for: Duration) -> bool {
+    /// Whether a stored answer is still of use: it has not been stale for longer than it is kept.
+    pub(super) fn keeps(&self, stored: &Stored, now: Instant) -> bool {
         let staleness = self.cache.widest.over(&self.staleness);
-        stored.entry.head.lifetime().is_some_and(|lifetime| staleness.keeps(lifetime, stale_for))
+        let age = |lifetime: &Lifetime| lifetime.current_age(stored.entry.resident(now));
+        stored.entry.head.lifetime().is_some_and(|lifetime| {
+            staleness.keeps(lifetime, age(lifetime).saturating_sub(lifetime.fresh_for))
+        })
     }
 
     // ===== what is kept and remembered =====
@@ -361,9 +364,14 @@ impl<K> Engine<K> {
         let old = &*stored.head;
         let profile = self.policy.profile();
         let directives = targeted::governing(profile, answered.response);
-        let mut update = stored_fields::stored_head(answered.response, &directives, profile);
-        dated(&mut update, answered.exchange.received);
+        let update = stored_fields::stored_head(answered.response, &directives, profile);
+        let received = answered.exchange.received;
+        let undated = !update.contains_key(DATE);
         let mut fields = validation::freshen(&old.fields, &update, |_| true).ok()?;
+        if undated {
+            // Neither the old date is its own, nor one of ours that says whole seconds alone.
+            fields.remove(DATE);
+        }
         if !update.contains_key(CACHE_STATUS) {
             // What a hit says is ours, not the origin's.
             fields.remove(CACHE_STATUS);
@@ -385,6 +393,7 @@ impl<K> Engine<K> {
             Keep::No(refusal) if refusal.by_request() => (Sharing::OWN, Fate::Left),
             Keep::No(_) => (Sharing::OWN, Fate::Removed),
         };
+        dated(&mut fields, received);
         let (fields, below) = Head::fields(fields.iter(), self.place == Place::Cache);
         let head = Head {
             key: old.key.clone(),

@@ -142,14 +142,14 @@ impl Remembered {
         }
     }
 
-    /// How many keys are remembered as uncacheable or outgrown, and how many as failing.
-    pub(crate) fn len(&self) -> (usize, usize) {
+    /// How many keys are set aside at this moment, and how many are left alone as failing.
+    pub(crate) fn len(&self, now: Instant) -> (usize, usize) {
         let mut counts = (0, 0);
         for shard in &self.shards {
             for memory in lock(shard).values() {
                 match memory {
-                    Memory::Aside { .. } => counts.0 += 1,
-                    Memory::Failing { .. } => counts.1 += 1,
+                    Memory::Aside { until, .. } => counts.0 += usize::from(now < *until),
+                    Memory::Failing { until, .. } => counts.1 += usize::from(now < *until),
                 }
             }
         }
@@ -248,7 +248,7 @@ mod tests {
                 table.remember(&key.to_be_bytes(), Aside::Uncacheable, now);
             }
         }
-        let (aside, failing) = table.len();
+        let (aside, failing) = table.len(now);
         assert!(aside + failing <= 1024, "{aside} {failing}");
         let last = table.look(&19_999_u32.to_be_bytes(), now);
         assert_eq!(last, Some(Known::Aside(Aside::Uncacheable)));

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Mutex, OnceLock, PoisonError, atomic},
+    sync::{LazyLock, Mutex, OnceLock, PoisonError, atomic},
 };
 
 use atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -41,7 +41,6 @@ pub(crate) enum Condition {
 
 /// What was invalidated in one cache.
 pub(crate) struct Journal {
-    hasher: RandomState,
     bits: u32,
     /// Made with the first record: most caches of a process never see one.
     fold: OnceLock<Fold>,
@@ -58,13 +57,7 @@ impl Journal {
     pub(crate) fn new(slots: usize) -> Self {
         let bits = slots.clamp(1 << SMALLEST_FOLD, 1 << LARGEST_FOLD).next_power_of_two().ilog2();
         let newest = atomic::AtomicU64::new(0);
-        Self {
-            hasher: RandomState::new(),
-            bits,
-            fold: OnceLock::new(),
-            newest,
-            fetched: OnceLock::new(),
-        }
+        Self { bits, fold: OnceLock::new(), newest, fetched: OnceLock::new() }
     }
 
     // ===== names =====
@@ -93,7 +86,9 @@ impl Journal {
     }
 
     fn slots(&self, kind: u8, name: impl FnOnce(&mut dyn Hasher)) -> Slots {
-        let mut hasher = self.hasher.build_hasher();
+        // One seed for all caches of a process: two of them may share a store.
+        static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let mut hasher = SEED.build_hasher();
         hasher.write_u8(kind);
         name(&mut hasher);
         Slots::of(hasher.finish())

@@ -16,7 +16,8 @@ async fn the_routes_are_these() {
         ("GET /ready", 200),
         ("GET /metrics", metrics),
         ("GET /", 404),
-        ("POST /invalidate?all", 404),
+        ("POST /invalidate?all", 200),
+        ("POST /invalidated?all", 404),
         ("POST /status", 405),
         ("DELETE /ready", 405),
     ] {
@@ -44,6 +45,11 @@ async fn the_status_counts_since_the_start() {
         count(name);
     }
     assert_eq!(status["draining"], false);
+    // These move in the tests of what they count.
+    for name in ["stale_hits", "refreshes", "failures_remembered"] {
+        assert_eq!(count(name), 0, "{name}");
+    }
+    assert_eq!(status["journal"]["position"], 0);
 }
 
 #[tokio::test]

@@ -10,9 +10,14 @@ use super::support::*;
 fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let cases: [&[&str]; 12] = [
+    let cases: [&[&str]; 17] = [
         &["--nonsense"],
-        &["--stale-if-error", "1m"],
+        &["--breaker", "50%"],
+        &["--stale-while-revalidate", "60"],
+        &["--stale-if-error", "1 m"],
+        &["--keep-stale", "for ever"],
+        &["--keep-stale", "200000d"],
+        &["--tag-header", "Surrogate Key"],
         &["--redis", "redis://localhost"],
         &["--origin", "https://example.com"],
         &["--origin", "localhost:80"],
@@ -39,6 +44,17 @@ fn the_environment_is_read_and_the_command_line_wins() {
     let output = run(&[], &[("SEAWALL_MEMORY", "many")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--memory"));
+    for (name, flag) in [
+        ("SEAWALL_STALE_WHILE_REVALIDATE", "--stale-while-revalidate"),
+        ("SEAWALL_STALE_IF_ERROR", "--stale-if-error"),
+        ("SEAWALL_KEEP_STALE", "--keep-stale"),
+        ("SEAWALL_TAG_HEADER", "--tag-header"),
+    ] {
+        let output = run(&[], &[(name, "not this")]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(flag) && error.lines().count() == 1, "{name}: {error}");
+    }
     let args = ["--memory", "1MiB", "--drain", "never"];
     let output = run(&args, &[("SEAWALL_MEMORY", "many")]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--drain"));

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::timeout,
 };
 
@@ -98,8 +98,35 @@ impl Gateway {
     }
 
     pub(crate) async fn status(&self) -> serde_json::Value {
-        let answer = ask(self.admin, "GET /status HTTP/1.1\r\nhost: localhost\r\n").await;
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        json(&ask(self.admin, "GET /status HTTP/1.1\r\nhost: localhost\r\n").await)
+    }
+
+    /// Waits until the status says so.
+    pub(crate) async fn until(&self, what: impl Fn(&serde_json::Value) -> bool) {
+        let says = async {
+            while !what(&self.status().await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LONG, says).await.expect("that status");
+    }
+
+    /// What a client is answered, once what was fetched for it is stored.
+    pub(crate) async fn ask(&self, head: &str) -> String {
+        let answer = ask(self.addr, head).await;
+        self.until(|status| status["flights"] == 0).await;
+        answer
+    }
+
+    /// The same for a GET from the host `a`.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n")).await
+    }
+
+    /// What the operator is answered.
+    pub(crate) async fn invalidate(&self, query: &str) -> String {
+        let head = format!("POST /invalidate?{query} HTTP/1.1\r\nhost: localhost\r\n");
+        ask(self.admin, &head).await
     }
 }
 
@@ -129,27 +156,50 @@ pub(crate) fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
 }
 
+/// The value of a field of an answer as text; empty where there is none.
+pub(crate) fn field<'a>(answer: &'a str, name: &str) -> &'a str {
+    let head = answer.split_once("\r\n\r\n").map_or(answer, |(head, _)| head);
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+}
+
+/// The body of an answer as JSON.
+pub(crate) fn json(answer: &str) -> serde_json::Value {
+    let body = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}")).1;
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer:?}"))
+}
+
 /// An origin that answers every request with the same bytes, and tells what it was sent: the
 /// head, and whatever of the body came with it.
 pub(crate) async fn scripted(
     answer: &'static str,
 ) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let (addr, _, told) = changing(answer).await;
+    (addr, told)
+}
+
+/// The same, and what it answers can be changed.
+pub(crate) async fn changing(
+    first: &str,
+) -> (SocketAddr, watch::Sender<String>, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let (says, answer) = watch::channel(first.to_owned());
     let (tell, told) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let tell = tell.clone();
+            let (tell, answer) = (tell.clone(), answer.clone());
             tokio::spawn(async move {
                 while let Some(request) = read_head(&mut stream).await {
                     let _ = tell.send(request);
-                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    let bytes = answer.borrow().clone();
+                    stream.write_all(bytes.as_bytes()).await.unwrap();
                 }
             });
         }
     });
-    (addr, told)
+    (addr, says, told)
 }
 
 /// Reads until the end of a head; `None` at the end of the connection.
