@@ -14,10 +14,15 @@ use axum::{
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::{Empty, combinators::UnsyncBoxBody};
-use seawall::{BoxError, Cache, CacheLayer, CoalesceLayer, RespondLayer, UriKey};
+use seawall::{
+    BoxError, Cache, CacheLayer, CoalesceLayer, RespondLayer, StaleWhileRevalidateLayer, UriKey,
+};
 use support::{BoxedOrigin, Calls, Read, Req, answer, at_once, boxed, cache, call, get, origin};
 use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
+
+#[path = "stack/stale.rs"]
+mod stale;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,18 +33,26 @@ type AnyService = BoxCloneService<Req, Response<UnsyncBoxBody<Bytes, BoxError>>,
 enum Kind {
     CacheA,
     CacheB,
+    /// Over the same cache as `CacheA`.
+    StaleA,
+    StaleB,
     CoalesceC,
     CoalesceD,
     Respond,
 }
 
-use Kind::{CacheA, CacheB, CoalesceC, CoalesceD, Respond};
+use Kind::{CacheA, CacheB, CoalesceC, CoalesceD, Respond, StaleA, StaleB};
 
-const KINDS: [Kind; 5] = [CacheA, CacheB, CoalesceC, CoalesceD, Respond];
+const KINDS: [Kind; 7] = [CacheA, CacheB, StaleA, StaleB, CoalesceC, CoalesceD, Respond];
 
 impl Kind {
     fn is_cache(self) -> bool {
-        matches!(self, CacheA | CacheB)
+        matches!(self, CacheA | CacheB) || self.is_stale()
+    }
+
+    /// What it has is given stale at once.
+    fn is_stale(self) -> bool {
+        matches!(self, StaleA | StaleB)
     }
 }
 
@@ -53,12 +66,18 @@ impl Layers {
         Self { caches: [cache(), cache()], coalesce: [CoalesceLayer::new(), CoalesceLayer::new()] }
     }
 
+    fn stale(&self, cache: usize) -> StaleWhileRevalidateLayer {
+        StaleWhileRevalidateLayer::new(self.caches[cache].clone(), 60 * SECOND)
+    }
+
     /// Stacks layers over an inner service; the outermost is named first.
     fn stack(&self, kinds: &[Kind], inner: BoxedOrigin) -> AnyService {
         let inner = BoxCloneService::new(inner.map_response(|answer| answer.map(boxed)));
         kinds.iter().rev().fold(inner, |inner, kind| match kind {
             CacheA => erased(CacheLayer::new(self.caches[0].clone()).layer(inner)),
             CacheB => erased(CacheLayer::new(self.caches[1].clone()).layer(inner)),
+            StaleA => erased(self.stale(0).layer(inner)),
+            StaleB => erased(self.stale(1).layer(inner)),
             CoalesceC => erased(self.coalesce[0].layer(inner)),
             CoalesceD => erased(self.coalesce[1].layer(inner)),
             Respond => erased(RespondLayer::new().layer(inner)),
@@ -70,7 +89,7 @@ impl Layers {
         for cache in self.caches.iter().chain(coalesce) {
             let figures = cache.figures();
             let left = (figures.flights, figures.followers, figures.orphans, figures.filling);
-            assert_eq!(left, (0, 0, 0, 0), "{kinds:?}: {figures:?}");
+            assert_eq!((left, figures.refreshes), ((0, 0, 0, 0), 0), "{kinds:?}: {figures:?}");
         }
     }
 }
@@ -198,7 +217,9 @@ async fn what_is_stale_is_asked_for_once_through_any_two_layers() {
         {
             assert_told_once(kinds, &read.unwrap());
         }
+        sleep(2 * SECOND).await; // for what goes on behind an answer that was stale
         assert_eq!(calls.count(), 2, "{kinds:?}");
+        layers.assert_nothing_is_left(kinds);
     }
 }
 
