@@ -5,8 +5,7 @@
 //! |---|---|
 //! | while it is revalidated | `stale-while-revalidate` of the answer, else the layer's window |
 //! | the origin fails | the longer of that and `stale-if-error`, of the answer or the layer |
-//! | the origin is slow | the same |
-//! | the origin cannot be reached | the same; with [`stale_when_unreachable`][p] as long as it is kept |
+//! | the origin cannot be reached, or is slow | the same; with [`stale_when_unreachable`][p] as long as it is kept |
 //!
 //! Where a request itself takes `stale-if-error`, that time counts for it as well.
 //! What an answer forbids holds over all of these: such an answer is never `Reuse::Stale`.

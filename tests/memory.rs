@@ -8,6 +8,8 @@ use peak_alloc::PeakAlloc;
 
 #[path = "memory/fills.rs"]
 mod fills;
+#[path = "memory/invalidations.rs"]
+mod invalidations;
 #[path = "memory/outgrown.rs"]
 mod outgrown;
 

@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     body::{Body, Cut, HandedOver, Rest},
     engine::{Call, Caller, Engine, Tells},
+    storage::Stored,
     verdict::Behind,
 };
 use crate::{
@@ -35,26 +36,26 @@ use crate::{
 impl<K> Engine<K> {
     pub(super) fn hit<R>(
         &self,
-        entry: Entry,
+        stored: Stored,
         ask: &Ask,
         request: &HeaderMap,
         now: Instant,
         tells: Tells,
     ) -> Response<Body<R>> {
         self.cache.listener.tell(&Event::Hit);
-        self.stored_answer(entry, ask, request, now, tells)
+        self.stored_answer(stored, ask, request, now, tells)
     }
 
     /// Answers from an entry: the whole of it, a part of it, or that the caller has it already.
     pub(super) fn stored_answer<R>(
         &self,
-        entry: Entry,
+        stored: Stored,
         ask: &Ask,
         request: &HeaderMap,
         now: Instant,
         tells: Tells,
     ) -> Response<Body<R>> {
-        let Entry { head, body, trailers, .. } = entry;
+        let Stored { entry: Entry { head, body, trailers, .. }, outdated } = stored;
         let head = &*head;
         let mut fields = head.fields.clone();
         set_age(&mut fields, head, now);
@@ -85,7 +86,7 @@ impl<K> Engine<K> {
             let fresh = head.lifetime().is_none_or(|lifetime| {
                 lifetime.current_age(now.saturating_duration_since(head.born)) < lifetime.fresh_for
             });
-            let source = if fresh { Source::Storage } else { Source::Stale };
+            let source = if fresh && !outdated { Source::Storage } else { Source::Stale };
             response.extensions_mut().insert(Served::new(source, head.fence));
         }
         response

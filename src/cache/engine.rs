@@ -174,14 +174,14 @@ impl<K> Engine<K> {
                         let fields = request.headers();
                         if self.is_due(&stored.entry, inquiry.now) {
                             let response =
-                                self.hit(stored.entry.clone(), &ask, fields, inquiry.now, tells);
+                                self.hit(stored.clone(), &ask, fields, inquiry.now, tells);
                             self.refresh(inner, request, &inquiry, &key, stored.entry);
                             return ready(response);
                         }
-                        return ready(self.hit(stored.entry, &ask, fields, inquiry.now, tells));
+                        return ready(self.hit(stored, &ask, fields, inquiry.now, tells));
                     }
                     stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, &ask, stale) => {
-                        let response = self.stale_hit(&stored.entry, &inquiry, request.headers());
+                        let response = self.stale_hit(stored.clone(), &inquiry, request.headers());
                         self.refresh(inner, request, &inquiry, &key, stored.entry);
                         return ready(response);
                     }
@@ -273,7 +273,7 @@ impl<K> Engine<K> {
             Found::Entry(stored)
                 if matches!(self.reuse(&stored, &ask, now), Reuse::Fresh | Reuse::MaxStale(_)) =>
             {
-                Ok(self.hit(stored.entry, &ask, &asked, now, tells))
+                Ok(self.hit(stored, &ask, &asked, now, tells))
             }
             _ => Err(Rejected::new(Reason::OnlyIfCached).into()),
         }

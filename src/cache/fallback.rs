@@ -162,7 +162,7 @@ impl<K> Engine<K> {
         let listener = &self.cache.listener;
         listener.tell(&stale.map_or(Event::Hit, Event::StaleHit));
         let head: Arc<Head> = Arc::clone(&stored.entry.head);
-        let mut response = self.stored_answer(stored.entry, &caller.ask, fields, now, caller.tells);
+        let mut response = self.stored_answer(stored, &caller.ask, fields, now, caller.tells);
         if caller.tells.client {
             let value = member.after(head.below.as_ref());
             response.headers_mut().insert(CACHE_STATUS, value);

@@ -15,6 +15,7 @@ use super::{
     fetch::{Alone, Fetch, Led},
     request_key::RequestKey,
     service::Origin,
+    storage::Stored,
     verdict::is_failing,
 };
 use crate::{
@@ -207,9 +208,11 @@ impl<K> Engine<K> {
             return too_old;
         }
         let last = self.cache.journal.last(&head.names);
-        let too_old = head.fence < last && last <= call.fence;
+        // Of several records that name it only the last is known: where that came after this caller,
+        // another may have come before.
+        let too_old = head.fence < last && head.fence < call.fence;
         if too_old {
-            join.dead = join.dead.max(last);
+            join.dead = join.dead.max(last.min(call.fence));
         }
         too_old
     }
@@ -276,7 +279,8 @@ impl<K> Engine<K> {
             }
             Ok(Led::Stored(entry, member)) => {
                 let head = Arc::clone(&entry.head);
-                let mut response = self.stored_answer(entry, &ask, &asked, now, tells);
+                let stored = Stored { entry, outdated: false };
+                let mut response = self.stored_answer(stored, &ask, &asked, now, tells);
                 if tells.client
                     && let Some(member) = member
                 {

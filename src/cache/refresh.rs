@@ -12,6 +12,7 @@ use super::{
     fetch::{Fetch, Refreshing},
     request_key::RequestKey,
     service::Origin,
+    storage::Stored,
 };
 use crate::{
     coalesce::{
@@ -60,17 +61,18 @@ impl<K> Engine<K> {
 
     pub(super) fn stale_hit<R>(
         &self,
-        entry: &Entry,
+        stored: Stored,
         inquiry: &Inquiry,
         fields: &HeaderMap,
     ) -> Response<Body<R>> {
         let stale = Stale::WhileRevalidate;
         self.cache.listener.tell(&Event::StaleHit(stale));
+        let head = Arc::clone(&stored.entry.head);
         let mut response =
-            self.stored_answer(entry.clone(), &inquiry.ask, fields, inquiry.now, inquiry.tells);
+            self.stored_answer(stored, &inquiry.ask, fields, inquiry.now, inquiry.tells);
         if inquiry.tells.client {
             let member = Member::hit().detail(stale.detail());
-            let value = member.after(entry.head.below.as_ref());
+            let value = member.after(head.below.as_ref());
             response.headers_mut().insert(CACHE_STATUS, value);
         }
         response

@@ -49,6 +49,9 @@ const MOST_FIELDS: usize = 64;
 
 const MOST_FIELD_BYTES: usize = 32 * 1024;
 
+/// A key, a URI, and tags that an answer had over the time.
+const MOST_NAMES: usize = 2 + 2 * 64;
+
 /// The longest back-off from a key whose fetch failed: short where callers have nothing meanwhile.
 const LONGEST_WITHOUT: Duration = Duration::from_secs(2);
 const LONGEST_WITH_STALE: Duration = Duration::from_secs(30);
@@ -382,7 +385,11 @@ impl<K> Engine<K> {
             Vary::Any => old.vary.clone(),
         };
         let answered = Answered { response: &fields, ..*answered };
-        let named = self.names_of(caller, &answered);
+        let mut named = self.names_of(caller, &answered);
+        if !self.tags.are_in(&update) {
+            // What a 304 leaves unsaid holds, also where its field was not to be stored.
+            named = named.and_then(|named| with(&old.names, &named));
+        }
         let keep = self.policy.keep(&answered);
         let (sharing, fate) = match keep {
             // It lies under the key of what it varied by before.
@@ -426,6 +433,13 @@ impl<K> Engine<K> {
 /// The server errors that a stored answer may be given for (RFC 5861 §4).
 pub(super) fn is_failing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// The names in either; no more than one answer may have.
+fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
+    let more = named.iter().filter(|name| !old.contains(name));
+    let all: Box<[Slots]> = old.iter().chain(more).copied().collect();
+    if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all) }
 }
 
 /// How long the origin asks to be left alone (RFC 9110 §10.2.3).

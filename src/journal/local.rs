@@ -46,18 +46,18 @@ pub(crate) struct Journal {
     fold: OnceLock<Fold>,
     /// The number of this journal's own last record.
     newest: atomic::AtomicU64,
-    /// A bit for each URI that was ever fetched, by the hash of its name.
-    fetched: OnceLock<Box<[atomic::AtomicU64]>>,
 }
 
-/// The bits of all URIs that were fetched: 128 KiB.
+/// A bit for each URI that this process ever fetched, by the hash of its name: 128 KiB.
+static FETCHED: LazyLock<Box<[atomic::AtomicU64]>> =
+    LazyLock::new(|| (0..FETCHED_BITS / 64).map(|_| atomic::AtomicU64::new(0)).collect());
+
 const FETCHED_BITS: usize = 1 << 20;
 
 impl Journal {
     pub(crate) fn new(slots: usize) -> Self {
         let bits = slots.clamp(1 << SMALLEST_FOLD, 1 << LARGEST_FOLD).next_power_of_two().ilog2();
-        let newest = atomic::AtomicU64::new(0);
-        Self { bits, fold: OnceLock::new(), newest, fetched: OnceLock::new() }
+        Self { bits, fold: OnceLock::new(), newest: atomic::AtomicU64::new(0) }
     }
 
     // ===== names =====
@@ -98,24 +98,17 @@ impl Journal {
 
     /// Takes note that an answer of this URI is fetched, before it is.
     pub(crate) fn fetching(&self, uri: Slots) {
-        let zeros = || (0..FETCHED_BITS / 64).map(|_| atomic::AtomicU64::new(0)).collect();
-        let (word, bit) = Self::place(uri);
-        let words = self.fetched.get_or_init(zeros);
-        if words[word].load(SeqCst) & bit == 0 {
-            words[word].fetch_or(bit, SeqCst);
+        let (word, bit) = place(uri);
+        if FETCHED[word].load(SeqCst) & bit == 0 {
+            FETCHED[word].fetch_or(bit, SeqCst);
         }
     }
 
     /// Whether an answer of this URI may have been fetched, or may be under way. `false`: what is
     /// fetched from now on is read at the origin from now on.
     pub(crate) fn was_fetched(&self, uri: Slots) -> bool {
-        let (word, bit) = Self::place(uri);
-        self.fetched.get().is_some_and(|words| words[word].load(SeqCst) & bit != 0)
-    }
-
-    fn place(uri: Slots) -> (usize, u64) {
-        let at = uri.first() as usize % FETCHED_BITS;
-        (at / 64, 1 << (at % 64))
+        let (word, bit) = place(uri);
+        FETCHED[word].load(SeqCst) & bit != 0
     }
 
     // ===== writing =====
@@ -177,6 +170,11 @@ impl fmt::Debug for Journal {
             .field("slots", &(1_u64 << self.bits))
             .finish_non_exhaustive()
     }
+}
+
+fn place(uri: Slots) -> (usize, u64) {
+    let at = uri.first() as usize % FETCHED_BITS;
+    (at / 64, 1 << (at % 64))
 }
 
 #[cfg(all(test, not(seawall_loom)))]

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::Answered;
 
@@ -34,6 +34,11 @@ impl Tags {
         function: impl Fn(&Answered<'_>) -> Vec<String> + Send + Sync + 'static,
     ) {
         self.function = Some(Arc::new(function));
+    }
+
+    /// Whether these fields name tags.
+    pub(crate) fn are_in(&self, fields: &HeaderMap) -> bool {
+        fields.contains_key(&self.field) || fields.contains_key(CACHE_TAG)
     }
 
     /// Hands each tag of an answer to `tag`.
@@ -84,7 +89,7 @@ impl fmt::Debug for Tags {
 mod tests {
     use std::time::SystemTime;
 
-    use http::{HeaderMap, Method, StatusCode};
+    use http::{Method, StatusCode};
 
     use super::*;
     use crate::rfc9111::Exchange;
