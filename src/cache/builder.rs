@@ -148,11 +148,12 @@ impl CacheBuilder {
     }
 
     /// In how many slots a row invalidations are remembered: 131,072 unless set, a power of two from
-    /// 1,024 to 1,048,576 (other values are rounded up into that range). A slot takes 32 bytes; they
-    /// are made with the first invalidation.
+    /// 1,024 to 1,048,576 (other values are rounded up into that range). Keys, URIs and tags have two
+    /// rows each, made with the first invalidation of their kind: 4 MiB a kind, 32 MiB at the most.
     ///
-    /// Two names that meet in both rows cost each other a miss: 100,000 invalidations cost a name
-    /// that is not among them 28 % of its hits once with 2^17 slots, 0.8 % with 2^20.
+    /// Two names that meet in both rows cost each other a miss. An entry with one tag that 100,000
+    /// invalidations of other tags pass by is fetched anew with a chance of 28 % with 2^17 slots, of
+    /// 0.8 % with 2^20; one with more tags has that chance by each of them.
     pub fn invalidation_slots(mut self, slots: usize) -> Self {
         self.limits.fold_slots = slots;
         self

@@ -1,28 +1,42 @@
-//! All that was ever invalidated, in a table of fixed size.
+//! All that was ever invalidated, in tables of fixed size.
 //!
 //! Two rows of slots, indexed by two hashes of a name; each slot has the number of the last record
 //! that named anything in it. What is known of a name is the smaller of its two slots (a count-min
 //! sketch with maxima for counts: Cormode and Muthukrishnan, *An improved data stream summary*,
 //! 2005). It never forgets, and two names that meet in both rows cost each other a miss, never a
 //! stale answer.
+//!
+//! Keys, URIs and tags have a table each, so that what is invalidated by one kind of name costs
+//! nothing by the others.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{OnceLock, atomic::Ordering::Relaxed};
 
 use crate::sync::atomic::AtomicU64;
 
-/// Where a name is looked up: its slot in either row.
+/// What a name names an entry by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slots([u32; 2]);
+pub(super) enum Kind {
+    Key,
+    Uri,
+    Tag,
+}
+
+/// Where a name is looked up: its table, and its slot in either row of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slots {
+    kind: Kind,
+    hashes: [u32; 2],
+}
 
 impl Slots {
     /// The two halves of a seeded hash are two hashes.
-    pub(crate) fn of(hash: u64) -> Self {
-        Self([(hash >> 32) as u32, hash as u32])
+    pub(super) fn of(kind: Kind, hash: u64) -> Self {
+        Self { kind, hashes: [(hash >> 32) as u32, hash as u32] }
     }
 
     /// One of its hashes.
     pub(super) fn first(self) -> u32 {
-        self.0[0]
+        self.hashes[0]
     }
 }
 
@@ -34,49 +48,62 @@ struct Slot {
 }
 
 #[derive(Debug)]
-pub(crate) struct Fold {
-    rows: [Box<[Slot]>; 2],
+pub(super) struct Fold {
+    /// One a kind of name, made with the first record of it: most see one kind, or none.
+    tables: [OnceLock<Table>; 3],
     everything: Slot,
-    mask: u32,
+    bits: u32,
+}
+
+#[derive(Debug)]
+struct Table {
+    rows: [Box<[Slot]>; 2],
 }
 
 impl Fold {
-    /// With `2^bits` slots a row, 32 bytes for each index.
-    pub(crate) fn new(bits: u32) -> Self {
-        let row = || (0..1_usize << bits).map(|_| Slot::default()).collect();
-        Self { rows: [row(), row()], everything: Slot::default(), mask: (1 << bits) - 1 }
+    /// With `2^bits` slots a row, 32 bytes for each index and kind.
+    pub(super) fn new(bits: u32) -> Self {
+        Self { tables: Default::default(), everything: Slot::default(), bits }
     }
 
-    pub(crate) fn record(&self, name: Slots, number: u64, hard: bool) {
-        for slot in self.slots(name) {
+    pub(super) fn record(&self, name: Slots, number: u64, hard: bool) {
+        let row = || (0..1_usize << self.bits).map(|_| Slot::default()).collect();
+        let table = self.tables[name.kind as usize].get_or_init(|| Table { rows: [row(), row()] });
+        for slot in table.slots(name) {
             slot.raise(number, hard);
         }
     }
 
-    pub(crate) fn record_everything(&self, number: u64, hard: bool) {
+    pub(super) fn record_everything(&self, number: u64, hard: bool) {
         self.everything.raise(number, hard);
     }
 
     /// The last record that may have named one of `names`.
-    pub(crate) fn last(&self, names: &[Slots]) -> u64 {
-        let last = names.iter().map(|name| self.smaller(*name, |slot| slot.any.load(Relaxed)));
-        last.fold(self.everything.any.load(Relaxed), u64::max)
+    pub(super) fn last(&self, names: &[Slots]) -> u64 {
+        self.greatest(names, |slot| slot.any.load(Relaxed))
     }
 
     /// The last hard record that may have named one of `names`.
-    pub(crate) fn last_hard(&self, names: &[Slots]) -> u64 {
-        let last = names.iter().map(|name| self.smaller(*name, |slot| slot.hard.load(Relaxed)));
-        last.fold(self.everything.hard.load(Relaxed), u64::max)
+    pub(super) fn last_hard(&self, names: &[Slots]) -> u64 {
+        self.greatest(names, |slot| slot.hard.load(Relaxed))
     }
 
-    fn smaller(&self, name: Slots, read: impl Fn(&Slot) -> u64) -> u64 {
-        let [one, other] = self.slots(name);
-        read(one).min(read(other))
+    fn greatest(&self, names: &[Slots], read: impl Fn(&Slot) -> u64) -> u64 {
+        let last = names.iter().map(|name| {
+            let Some(table) = self.tables[name.kind as usize].get() else { return 0 };
+            let [one, other] = table.slots(*name);
+            read(one).min(read(other))
+        });
+        last.fold(read(&self.everything), u64::max)
     }
+}
 
-    fn slots(&self, Slots(name): Slots) -> [&Slot; 2] {
+impl Table {
+    fn slots(&self, name: Slots) -> [&Slot; 2] {
         let [one, other] = &self.rows;
-        [&one[(name[0] & self.mask) as usize], &other[(name[1] & self.mask) as usize]]
+        // A row has a power of two of slots.
+        let at = |row: &[Slot], hash: u32| hash as usize & (row.len() - 1);
+        [&one[at(one, name.hashes[0])], &other[at(other, name.hashes[1])]]
     }
 }
 
@@ -99,7 +126,7 @@ mod tests {
     fn a_name_has_the_number_of_its_last_record_and_the_last_hard_one_for_ever() {
         let fold = Fold::new(10);
         let hasher = RandomState::new();
-        let [a, b] = ["a", "b"].map(|name| Slots::of(hasher.hash_one(name)));
+        let [a, b] = ["a", "b"].map(|name| Slots::of(Kind::Tag, hasher.hash_one(name)));
         assert_eq!((fold.last(&[a, b]), fold.last_hard(&[a, b])), (0, 0));
         fold.record(a, 1, true);
         fold.record(a, 2, false);
@@ -115,10 +142,12 @@ mod tests {
             let fold = Fold::new(bits);
             let hasher = RandomState::new();
             for name in 0..100_000_u64 {
-                fold.record(Slots::of(hasher.hash_one(name)), 1, true);
+                fold.record(Slots::of(Kind::Tag, hasher.hash_one(name)), 1, true);
             }
             let others = 100_000..200_000_u64;
-            let missed = others.filter(|n| fold.last(&[Slots::of(hasher.hash_one(n))]) > 0).count();
+            let missed = others
+                .filter(|n| fold.last(&[Slots::of(Kind::Tag, hasher.hash_one(n))]) > 0)
+                .count();
             let share = missed as f64 / 100_000.0;
             println!("2^{bits} slots: {:.2} % needless misses", share * 100.0);
             assert!((share / expected - 1.0).abs() < 0.15, "{share} for {expected}");

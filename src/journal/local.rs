@@ -3,7 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{LazyLock, Mutex, OnceLock, PoisonError, atomic},
+    sync::{LazyLock, Mutex, PoisonError, atomic},
 };
 
 use atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -11,7 +11,7 @@ use http::Uri;
 
 use super::{
     Fence,
-    fold::{Fold, Slots},
+    fold::{Fold, Kind, Slots},
 };
 use crate::store::Key;
 
@@ -41,9 +41,7 @@ pub(crate) enum Condition {
 
 /// What was invalidated in one cache.
 pub(crate) struct Journal {
-    bits: u32,
-    /// Made with the first record: most caches of a process never see one.
-    fold: OnceLock<Fold>,
+    fold: Fold,
     /// The number of this journal's own last record.
     newest: atomic::AtomicU64,
 }
@@ -57,17 +55,17 @@ const FETCHED_BITS: usize = 1 << 20;
 impl Journal {
     pub(crate) fn new(slots: usize) -> Self {
         let bits = slots.clamp(1 << SMALLEST_FOLD, 1 << LARGEST_FOLD).next_power_of_two().ilog2();
-        Self { bits, fold: OnceLock::new(), newest: atomic::AtomicU64::new(0) }
+        Self { fold: Fold::new(bits), newest: atomic::AtomicU64::new(0) }
     }
 
     // ===== names =====
 
     pub(crate) fn key(&self, key: &Key) -> Slots {
-        self.slots(b'k', |hasher| hasher.write(key.as_bytes()))
+        Self::slots(Kind::Key, |hasher| hasher.write(key.as_bytes()))
     }
 
     pub(crate) fn uri(&self, authority: &[u8], uri: &Uri) -> Slots {
-        self.slots(b'u', |hasher| {
+        Self::slots(Kind::Uri, |hasher| {
             for byte in authority {
                 hasher.write_u8(byte.to_ascii_lowercase());
             }
@@ -82,16 +80,15 @@ impl Journal {
     }
 
     pub(crate) fn tag(&self, tag: &[u8]) -> Slots {
-        self.slots(b't', |hasher| hasher.write(tag))
+        Self::slots(Kind::Tag, |hasher| hasher.write(tag))
     }
 
-    fn slots(&self, kind: u8, name: impl FnOnce(&mut dyn Hasher)) -> Slots {
+    fn slots(kind: Kind, name: impl FnOnce(&mut dyn Hasher)) -> Slots {
         // One seed for all caches of a process: two of them may share a store.
         static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let mut hasher = SEED.build_hasher();
-        hasher.write_u8(kind);
         name(&mut hasher);
-        Slots::of(hasher.finish())
+        Slots::of(kind, hasher.finish())
     }
 
     // ===== what was fetched =====
@@ -126,10 +123,9 @@ impl Journal {
     }
 
     fn write(&self, into: impl FnOnce(&Fold, u64)) {
-        let fold = self.fold.get_or_init(|| Fold::new(self.bits));
         let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let number = LAST.load(Relaxed) + 1;
-        into(fold, number);
+        into(&self.fold, number);
         self.newest.store(number, Relaxed);
         // A fetch that notes this number sees the slots: what it finds dead it does not validate.
         LAST.store(number, Release);
@@ -143,18 +139,18 @@ impl Journal {
         if self.newest() <= fence {
             return Condition::Alive;
         }
-        match self.fold.get() {
-            Some(fold) if fold.last(names) > fence.0 => match fold.last_hard(names) > fence.0 {
-                true => Condition::Dead,
-                false => Condition::Outdated,
-            },
-            _ => Condition::Alive,
+        if self.fold.last(names) <= fence.0 {
+            Condition::Alive
+        } else if self.fold.last_hard(names) <= fence.0 {
+            Condition::Outdated
+        } else {
+            Condition::Dead
         }
     }
 
     /// The last record, of any kind, that names one of these.
     pub(crate) fn last(&self, names: &[Slots]) -> Fence {
-        Fence(self.fold.get().map_or(0, |fold| fold.last(names)))
+        Fence(self.fold.last(names))
     }
 
     /// This journal's last record; zero where it has none.
@@ -165,10 +161,7 @@ impl Journal {
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Journal")
-            .field("newest", &self.newest())
-            .field("slots", &(1_u64 << self.bits))
-            .finish_non_exhaustive()
+        f.debug_struct("Journal").field("newest", &self.newest()).finish_non_exhaustive()
     }
 }
 

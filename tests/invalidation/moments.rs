@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use crate::{
     gated::{Answers, Gate, settled, tag_of, version_of},
-    support::{Read, Req, asked, cache, get},
+    support::{Read, Req, asked, cache, get, head},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,6 +112,31 @@ async fn what_was_invalidated_on_its_way_is_not_stored_even_if_nobody_asks_meanw
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flight_from_before_is_replaced_at_once_and_not_waited_for() {
+    let [by_key, by_uri, _, _, everything] = all_ways();
+    for what in [by_key, by_uri, everything] {
+        for (what, to_head) in [(what.clone(), false), (what.clone().soft(), false), (what, true)] {
+            let gate = Gate::default();
+            let cache = cache();
+            let service = CacheLayer::new(cache.clone()).layer(gate.origin());
+            let before = asked(&service, get("/"));
+            settled().await;
+            gate.change("/", true);
+            cache.invalidator().invalidate(&what).await;
+            let after = asked(&service, if to_head { head("/") } else { get("/") });
+            settled().await;
+            assert_eq!(gate.calls(), 2, "{what:?}, HEAD: {to_head}");
+            while gate.state().pending.len() > 1 {
+                gate.proceed(1);
+            }
+            assert_eq!(version_of(&after.await.unwrap().unwrap()), 1, "{what:?}, HEAD: {to_head}");
+            gate.finish();
+            assert_eq!(text(before).await, "0 0");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_comes_between_two_invalidations_gets_nothing_from_before_the_first() {
     for second in all_ways() {
         for soft in [false, true] {
@@ -189,6 +214,31 @@ async fn a_soft_invalidation_during_a_refresh_leaves_its_answer_stale() {
         let hit = filled(&service, &gate).await;
         assert_eq!((hit.text(), hit.cache_status()), ("1 1", "hit"), "{what:?}");
         assert_eq!(gate.calls(), 3, "{what:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_from_before_a_soft_invalidation_does_not_keep_another_from_beginning() {
+    let [by_key, by_uri, _, _, everything] = all_ways();
+    for what in [by_key, by_uri, everything] {
+        let (gate, cache) = (Gate::default(), cache());
+        let layer = StaleWhileRevalidateLayer::new(cache.clone(), 60 * SECOND);
+        let service = layer.layer(gate.origin());
+        filled(&service, &gate).await;
+        advance(11 * SECOND).await;
+        for calls in [2, 2, 3, 3] {
+            if calls == 3 && gate.calls() == 2 {
+                gate.change("/", true);
+                cache.invalidator().invalidate(&what.clone().soft()).await;
+            }
+            text(asked(&service, get("/"))).await;
+            settled().await;
+            assert_eq!(gate.calls(), calls, "{what:?}");
+        }
+        gate.finish();
+        settled().await;
+        let hit = filled(&service, &gate).await;
+        assert_eq!((hit.text(), hit.cache_status()), ("1 1", "hit"), "{what:?}");
     }
 }
 
