@@ -23,10 +23,18 @@ use seawall::{
     BoxError, Reason, Rejected,
     observe::{Event, Observer},
 };
-use support::{BoxedOrigin, Calls, Read, answer_status, origin};
+use support::{BoxedOrigin, Calls, Read, Req, answer_status, origin};
 use tokio::time::{Instant, sleep};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// A GET as a layer above sends it, which may stand for many callers: one caller alone is given a
+/// second try before its key is left alone.
+pub(crate) fn get(path: &str) -> Req {
+    let mut request = support::get(path);
+    request.extensions_mut().insert(seawall::marks::Flight::default());
+    request
+}
 
 type Fields = &'static [(&'static str, &'static str)];
 

@@ -132,7 +132,8 @@ where
         } else if parts.status != StatusCode::INTERNAL_SERVER_ERROR {
             // A 500 may be one request's fault, and is never held against others.
             let wait = retry_after(&parts.headers, exchange.received);
-            engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait);
+            let alone = !lead.recording().was_joined();
+            engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait, alone);
         }
         let validated = validators && parts.status == StatusCode::NOT_MODIFIED;
         if let Some(stored) = stored.as_ref().filter(|_| validated) {

@@ -147,7 +147,9 @@ impl<K> Engine<K> {
         if call.caller.ask.validates() && reader.is_from_storage(head.born) {
             return Followed::Again;
         }
-        if self.is_from_before(&head, call, join) {
+        // A failure has no content that could have been invalidated.
+        let failed = is_failing(head.status) && head.lifetime().is_none();
+        if !failed && self.is_from_before(&head, call, join) {
             return Followed::Again;
         }
         let now = Instant::now();
@@ -160,8 +162,8 @@ impl<K> Engine<K> {
         let (ask, policy) = (&call.caller.ask, &*self.policy);
         match share::offered(&head, resident, ask, policy, same, keyed) {
             Offered::Taken => {
-                let failure = is_failing(head.status).then(|| Failure::answered(head.status));
-                if let Some(failure) = failure {
+                if is_failing(head.status) {
+                    let failure = Failure::answered(head.status);
                     let (caller, fields) = (&call.caller, call.request.headers());
                     let instead = self.instead(caller, fields, &failure, Asking::Shared).await;
                     if let Some(stale) = instead {

@@ -240,7 +240,7 @@ impl<K> Engine<K> {
             // Refused below, maybe for who asked: neither the origin's failure nor the others'.
             return End::Own(error);
         }
-        self.remember_failure(caller, stored, Trouble::Unreachable, None);
+        self.remember_failure(caller, stored, Trouble::Unreachable, None, false);
         End::Failed(error)
     }
 
@@ -251,6 +251,7 @@ impl<K> Engine<K> {
         stored: Option<&Stored>,
         trouble: Trouble,
         asked: Option<Duration>,
+        alone: bool,
     ) {
         if self.place == Place::Coalesce {
             return;
@@ -258,12 +259,19 @@ impl<K> Engine<K> {
         let stands_in = stored.is_some_and(|stored| self.stands_in(stored, &caller.ask, trouble));
         let longest = if stands_in { LONGEST_WITH_STALE } else { LONGEST_WITHOUT };
         let unreachable = trouble == Trouble::Unreachable;
-        let back_off = BackOff { longest, unreachable, asked, random: fastrand::f64() };
+        // One caller that has the origin's answer and nothing else may ask again at once: it is no
+        // herd, and a next answer may be a good one. A layer above may stand for many.
+        let alone = alone && !caller.tells.layer;
+        let forbearing = alone && !unreachable && !stands_in && asked.is_none();
+        let random = fastrand::f64();
+        let back_off = BackOff { longest, unreachable, forbearing, asked, random };
         let personal = caller.ask.personal.then(|| in_class(&caller.primary, PERSONAL));
         let key = personal.as_ref().unwrap_or(&caller.primary);
         let now = Instant::now();
         let until = self.cache.remembered.failed(key.as_bytes(), now, &back_off);
-        self.cache.listener.tell(&Event::BackedOff { wait: until - now });
+        if until > now {
+            self.cache.listener.tell(&Event::BackedOff { wait: until - now });
+        }
     }
 
     /// Any good answer of a key ends its back-off.

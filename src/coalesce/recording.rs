@@ -81,6 +81,8 @@ struct State<H> {
     orphan: bool,
     /// It goes on whoever leaves.
     goes_on: bool,
+    /// Others have waited for it than the caller that began it.
+    joined: bool,
     leader: Option<Waker>,
     followers: Wakers,
     to_head: Wakers,
@@ -110,6 +112,7 @@ impl<H: Clone> Recording<H> {
             streaming: 0,
             orphan: false,
             goes_on: false,
+            joined: false,
             leader: None,
             followers: Wakers::default(),
             to_head: Wakers::default(),
@@ -265,10 +268,16 @@ impl<H: Clone> Recording<H> {
             return None;
         }
         state.readers += 1;
+        state.joined |= place != Place::Leader;
         if mem::take(&mut state.orphan) {
             self.budgets.orphans.give_back(1);
         }
         Some(Reader::new(Arc::clone(self), place))
+    }
+
+    /// Whether anyone has waited for it but the caller that began it.
+    pub(crate) fn was_joined(&self) -> bool {
+        lock(&self.state).joined
     }
 
     pub(crate) fn readers(&self) -> usize {

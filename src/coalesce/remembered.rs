@@ -63,6 +63,8 @@ pub(crate) struct BackOff {
     pub(crate) longest: Duration,
     /// It could not be reached, rather than that it answered with an error.
     pub(crate) unreachable: bool,
+    /// The first failure is none to wait after: there was one caller alone, and it had an answer.
+    pub(crate) forbearing: bool,
     /// The origin asked for at least so much.
     pub(crate) asked: Option<Duration>,
     /// Drawn from [0, 1).
@@ -115,15 +117,18 @@ impl Remembered {
     pub(crate) fn failed(&self, key: &[u8], now: Instant, back_off: &BackOff) -> Instant {
         let mut ends = now;
         self.insert(key, |known| {
+            let unreachable = back_off.unreachable;
             let steps = match known {
                 Some(Memory::Failing { steps, until, .. }) if now < until + FORGOTTEN_AFTER => {
                     steps
                 }
+                _ if back_off.forbearing => {
+                    return Memory::Failing { steps: 0, until: now, unreachable };
+                }
                 _ => 0,
             };
             ends = now + back_off.after(steps);
-            let (steps, unreachable) = (steps.saturating_add(1), back_off.unreachable);
-            Memory::Failing { steps, until: ends, unreachable }
+            Memory::Failing { steps: steps.saturating_add(1), until: ends, unreachable }
         });
         ends
     }
@@ -201,8 +206,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn steps_double_to_the_longest_and_begin_anew_after_a_good_answer_or_a_long_time() {
         let table = Remembered::new(64, Duration::from_secs(120));
-        let back_off =
-            BackOff { longest: millis(2_000), unreachable: false, asked: None, random: 0.0 };
+        let back_off = BackOff {
+            longest: millis(2_000),
+            unreachable: false,
+            forbearing: false,
+            asked: None,
+            random: 0.0,
+        };
         let mut now = Instant::now();
         let fail = |now: Instant| table.failed(b"a", now, &back_off) - now;
         for step in [250, 500, 1_000, 2_000, 2_000] {
@@ -221,16 +231,35 @@ mod tests {
         assert_eq!(fail(now), millis(250));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn forbearance_is_for_the_first_failure_alone() {
+        let table = Remembered::new(64, Duration::from_secs(120));
+        let now = Instant::now();
+        let back_off = BackOff {
+            longest: millis(2_000),
+            unreachable: false,
+            forbearing: true,
+            asked: None,
+            random: 0.0,
+        };
+        for wait in [0, 250, 500] {
+            assert_eq!(table.failed(b"a", now, &back_off) - now, millis(wait));
+        }
+    }
+
     #[test]
     fn a_step_is_at_least_what_the_origin_asked_and_jittered_downwards_only() {
         let longest = Duration::from_secs(30);
         let asked = Some(Duration::from_secs(4));
-        let of = |asked, random| BackOff { longest, unreachable: false, asked, random }.after(0);
+        let of = |asked, random| {
+            BackOff { longest, unreachable: false, forbearing: false, asked, random }.after(0)
+        };
         assert_eq!(of(asked, 0.9), Duration::from_secs(4));
         assert_eq!(of(Some(Duration::MAX), 0.0), longest);
         assert_eq!(of(None, 0.5), millis(250).mul_f64(0.95));
         assert_eq!(
-            BackOff { longest, unreachable: false, asked: None, random: 0.0 }.after(u32::MAX),
+            BackOff { longest, unreachable: false, forbearing: false, asked: None, random: 0.0 }
+                .after(u32::MAX),
             longest
         );
     }
@@ -239,8 +268,13 @@ mod tests {
     async fn the_table_never_grows_beyond_its_keys() {
         let table = Remembered::new(1024, Duration::from_secs(120));
         let now = Instant::now();
-        let back_off =
-            BackOff { longest: millis(2_000), unreachable: false, asked: None, random: 0.0 };
+        let back_off = BackOff {
+            longest: millis(2_000),
+            unreachable: false,
+            forbearing: false,
+            asked: None,
+            random: 0.0,
+        };
         for key in 0_u32..20_000 {
             if key % 2 == 0 {
                 table.failed(&key.to_be_bytes(), now, &back_off);

@@ -11,10 +11,10 @@ use tokio::{
 use tower::{Layer, Service, ServiceExt};
 
 use crate::{
-    SECOND, Seen,
+    SECOND, Seen, get,
     support::{
         BoxedOrigin, Calls, Read, Req, Res, answer, answer_status, asked, at_once, cache_builder,
-        call, get, origin, with,
+        call, origin, with,
     },
     timed,
 };

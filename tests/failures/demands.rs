@@ -7,8 +7,8 @@ use tokio::time::{advance, sleep};
 use tower::Layer;
 
 use crate::{
-    Does, GOOD, SECOND, Seen, Told, refused,
-    support::{BoxedOrigin, Read, Req, asked, cache_builder, call, get, head, with},
+    Does, GOOD, SECOND, Seen, Told, get, refused,
+    support::{BoxedOrigin, Read, Req, asked, cache_builder, call, head, with},
     timed,
 };
 

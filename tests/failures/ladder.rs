@@ -17,8 +17,8 @@ use tokio::{
 use tower::Layer;
 
 use crate::{
-    Does, GOOD, SECOND, Seen, Told, refused,
-    support::{BoxedOrigin, asked, cache_builder, call, get},
+    Does, GOOD, SECOND, Seen, Told, get, refused,
+    support::{BoxedOrigin, asked, cache_builder, call},
     timed,
 };
 

@@ -7,8 +7,8 @@ use tokio::time::advance;
 use tower::{Layer, timeout::Timeout};
 
 use crate::{
-    Does, GOOD, SECOND, Seen, Told, refused,
-    support::{BoxedOrigin, Req, cache_builder, call, get, with},
+    Does, GOOD, SECOND, Seen, Told, get, refused,
+    support::{BoxedOrigin, Req, cache_builder, call, with},
 };
 
 /// A cache over an origin, and all that is to be known of the two.
@@ -300,5 +300,29 @@ async fn an_origin_is_not_asked_before_the_time_that_it_named() {
             let wait = stack.seen.last_wait();
             assert!(wait >= least, "{asked:?}: {wait:?}");
         }
+    }
+}
+
+// Who has the origin's answer to itself may ask once more: a next answer may be a good one.
+#[tokio::test(start_paused = true)]
+async fn one_caller_alone_is_given_a_second_try_of_an_origin_that_answers() {
+    let lone = || crate::support::get("/");
+    for status in [502, 503, 504] {
+        let Stack { told, cache, mut service, .. } = stack(Does::Answers(status, &[]));
+        for _ in 0..2 {
+            assert_eq!(call(&mut service, lone()).await.unwrap().status(), status);
+        }
+        refused(call(&mut service, lone()).await);
+        assert_eq!((told.calls.count(), cache.figures().failing), (2, 1), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_caller_alone_waits_like_others_where_the_origin_asks_for_it_or_gives_no_answer() {
+    for does in [Does::Answers(503, &[("retry-after", "1")]), Does::Fails, Does::Hangs] {
+        let Stack { told, mut service, .. } = stack(does);
+        let _ = call(&mut service, crate::support::get("/")).await;
+        refused(call(&mut service, crate::support::get("/")).await);
+        assert_eq!(told.calls.count(), 1, "{does:?}");
     }
 }
