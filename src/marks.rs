@@ -95,11 +95,12 @@ pub struct Refresh;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served {
     source: Source,
-    fence: Fence,
+    /// `None`: no cache has had its hands on it.
+    fence: Option<Fence>,
 }
 
 impl Served {
-    pub(crate) fn new(source: Source, fence: Fence) -> Self {
+    pub(crate) fn new(source: Source, fence: Option<Fence>) -> Self {
         Self { source, fence }
     }
 
@@ -108,7 +109,7 @@ impl Served {
         self.source
     }
 
-    pub(crate) fn fence(&self) -> Fence {
+    pub(crate) fn fence(&self) -> Option<Fence> {
         self.fence
     }
 }

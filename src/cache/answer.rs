@@ -23,6 +23,7 @@ use crate::{
         recording::Reader,
         share::{Ask, Kind, Place},
     },
+    journal::Fence,
     marks::{Served, Source},
     observe::Event,
     rfc9111::{
@@ -87,7 +88,7 @@ impl<K> Engine<K> {
                 lifetime.current_age(now.saturating_duration_since(head.born)) < lifetime.fresh_for
             });
             let source = if fresh && !outdated { Source::Storage } else { Source::Stale };
-            response.extensions_mut().insert(Served::new(source, head.fence));
+            response.extensions_mut().insert(Served::new(source, Some(head.fence)));
         }
         response
     }
@@ -124,9 +125,10 @@ impl<K> Engine<K> {
         if call.caller.tells.layer {
             let source = match from_storage {
                 true => Source::Storage,
-                false => head.from_below.unwrap_or(Source::Origin),
+                false => head.from_below.map_or(Source::Origin, |below| below.source()),
             };
-            response.extensions_mut().insert(Served::new(source, head.fence));
+            let fence = self.fence_of(head.fence, head.from_below);
+            response.extensions_mut().insert(Served::new(source, fence));
         }
         response
     }
@@ -146,6 +148,14 @@ impl<K> Engine<K> {
         Response::from_parts(parts, body)
     }
 
+    /// The fence of an answer, as it is told above: what is not kept has one only from below.
+    fn fence_of(&self, own: Fence, below: Option<Served>) -> Option<Fence> {
+        match self.place {
+            Place::Cache => Some(own),
+            Place::Coalesce => below.and_then(|below| below.fence()),
+        }
+    }
+
     /// Says above that the origin was asked, and why.
     pub(super) fn tell_above(
         &self,
@@ -156,8 +166,9 @@ impl<K> Engine<K> {
     ) {
         if caller.tells.layer {
             // What an engine below said holds: it knows better where the answer came from.
-            let source = behind.source.unwrap_or(Source::Origin);
-            parts.extensions.insert(Served::new(source, behind.fence));
+            let source = behind.below.map_or(Source::Origin, |below| below.source());
+            let fence = self.fence_of(behind.fence, behind.below);
+            parts.extensions.insert(Served::new(source, fence));
         }
         if caller.tells.client {
             let member = Member::forwarded(caller.why).fwd_status(parts.status);

@@ -203,7 +203,8 @@ impl<K> Engine<K> {
     fn is_from_before<B>(&self, head: &Head, call: &Call<B>, join: &mut Join) -> bool {
         if self.place == Place::Coalesce {
             // What was invalidated is known below, if anywhere: any later flight will do.
-            let too_old = head.from_below.is_some() && head.fence < call.fence;
+            let below = head.from_below.and_then(|below| below.fence());
+            let too_old = below.is_some_and(|fence| fence.min(head.fence) < call.fence);
             if too_old {
                 join.seen = call.fence;
             }

@@ -15,7 +15,6 @@ use crate::{
     },
     error::BoxError,
     journal::Condition,
-    marks::Source,
     observe::{Event, Operation},
     rfc9111::{
         freshness::{Lifetime, Reuse},
@@ -63,7 +62,7 @@ impl<K> Engine<K> {
         match self.cache.journal.condition(&entry.head.names, entry.head.fence) {
             Condition::Alive => {
                 // What was stale below is stale here, whatever its lifetime says.
-                let outdated = entry.head.from_below == Some(Source::Stale);
+                let outdated = entry.head.is_stale_below();
                 Found::Entry(Stored { entry, outdated })
             }
             Condition::Outdated => Found::Entry(Stored { entry, outdated: true }),

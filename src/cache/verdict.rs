@@ -27,7 +27,7 @@ use crate::{
     },
     error::{BoxError, Rejected, SharedError},
     journal::{Fence, Slots, TooMany},
-    marks::{Served, Source},
+    marks::Served,
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
@@ -104,15 +104,15 @@ pub(super) struct Taking<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Behind {
     pub(super) fence: Fence,
-    pub(super) source: Option<Source>,
+    pub(super) below: Option<Served>,
 }
 
 impl Behind {
     /// A cache below may have fetched it long before: the lower fence counts.
     pub(super) fn of(parts: &Parts, fence: Fence) -> Self {
-        let below = parts.extensions.get::<Served>();
-        let fence = below.map_or(fence, |below| below.fence().min(fence));
-        Self { fence, source: below.map(Served::source) }
+        let below = parts.extensions.get::<Served>().copied();
+        let lower = below.and_then(|below| below.fence());
+        Self { fence: lower.map_or(fence, |lower| lower.min(fence)), below }
     }
 }
 
@@ -358,7 +358,7 @@ impl<K> Engine<K> {
             fence: behind.fence,
             names,
             spread: fastrand::f32(),
-            from_below: behind.source,
+            from_below: behind.below,
         })
     }
 
@@ -423,7 +423,7 @@ impl<K> Engine<K> {
             fence: behind.fence,
             names: named.unwrap_or_default(),
             spread: fastrand::f32(),
-            from_below: behind.source,
+            from_below: behind.below,
         };
         Some(Freshened { entry: Entry { head: Arc::new(head), cost, ..stored.clone() }, fate })
     }

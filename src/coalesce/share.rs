@@ -247,7 +247,7 @@ pub(crate) fn offered(
             match policy.reuse(lifetime, resident, &ask.validated().wants) {
                 Reuse::Fresh | Reuse::MaxStale(_) => Offered::Taken,
                 // A cache below gave it stale, and would give each of them the same.
-                Reuse::Stale(_) if head.from_below == Some(marks::Source::Stale) => Offered::Taken,
+                Reuse::Stale(_) if head.is_stale_below() => Offered::Taken,
                 // Nobody said how long it is fresh, so it is for those who asked at the same time.
                 Reuse::Stale(_) if !lifetime.explicit && !ask.credentials() => Offered::Taken,
                 _ => Offered::Refused,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Key;
 use crate::{
     journal::{Fence, Slots},
-    marks::Source,
+    marks::{Served, Source},
     rfc9111::{
         cache_status::{self, CACHE_STATUS, Member},
         freshness::Lifetime,
@@ -176,7 +176,7 @@ pub(crate) struct Head {
     /// Within 0 and 1, and its own: by how much it is refreshed before others of its lifetime.
     pub(crate) spread: f32,
     /// What a cache below said of where it came from.
-    pub(crate) from_below: Option<Source>,
+    pub(crate) from_below: Option<Served>,
 }
 
 /// With whom an answer may be shared.
@@ -221,6 +221,11 @@ impl Head {
             compact.insert(CACHE_STATUS, Member::hit().after(below.as_ref()));
         }
         (compact, below)
+    }
+
+    /// Whether a cache below gave it stale.
+    pub(crate) fn is_stale_below(&self) -> bool {
+        self.from_below.is_some_and(|below| below.source() == Source::Stale)
     }
 
     pub(crate) fn lifetime(&self) -> Option<&Lifetime> {
