@@ -38,20 +38,33 @@ pub struct Flight {
     tables: Vec<u64>,
     /// An engine above says in `Cache-Status` how the request was answered.
     told: bool,
+    /// The last invalidation that a cache above knows of: what is fetched for it began later.
+    fence: Fence,
 }
 
 impl Flight {
-    /// The mark with one more table; `tells`: whose engine says how the request was answered.
-    pub(crate) fn through(extensions: &http::Extensions, table: u64, tells: bool) -> Self {
+    /// The mark with one more table; `tells`: whose engine says how the request was answered; `fence`:
+    /// the last invalidation that it knows of.
+    pub(crate) fn through(
+        extensions: &http::Extensions,
+        table: u64,
+        tells: bool,
+        fence: Fence,
+    ) -> Self {
         let mut mark = extensions.get::<Self>().cloned().unwrap_or_default();
         mark.tables.push(table);
         mark.told |= tells;
+        mark.fence = mark.fence.max(fence);
         mark
     }
 
     /// Whether an engine above says in `Cache-Status` how the request was answered.
     pub(crate) fn is_told(&self) -> bool {
         self.told
+    }
+
+    pub(crate) fn fence(&self) -> Fence {
+        self.fence
     }
 
     /// Whether `table` is fetching this request already.

@@ -19,6 +19,10 @@ use crate::{
 /// `proxy-revalidate`, `s-maxage` as the [profile](crate::Profile::strict_s_maxage) has it) is
 /// forbidden here too.
 ///
+/// That needs an entry at hand ([`Store::peek`](crate::store::Store::peek)): one that only a remote
+/// store has is fetched anew in the foreground. A HEAD is given what is stale as well, and refreshes
+/// nothing.
+///
 /// An answer that is asked for again shortly before it would be stale is refreshed ahead of time:
 /// with XFetch ([`beta`](Self::beta)), the more likely the closer it is and the longer its fetch took;
 /// at a [`threshold`](Self::refresh_at) of its lifetime, if one is set; and for each entry a little

@@ -44,6 +44,8 @@ use crate::{
 
 /// The class of flights and entries of GET: the first byte of a key.
 pub(crate) const GET: u8 = b'G';
+/// The class of the flights of HEAD, and of what is remembered of them.
+pub(super) const HEAD: u8 = b'H';
 /// What is remembered of a key for requests with credentials and the like.
 pub(super) const PERSONAL: u8 = b'P';
 
@@ -336,7 +338,8 @@ impl<K> Engine<K> {
 
     /// Marks a request as being fetched by this engine.
     pub(super) fn mark<B>(&self, request: &mut Request<B>, tells: Tells) {
-        let mark = Flight::through(request.extensions(), self.cache.id, tells.client);
+        let fence = self.cache.journal.newest();
+        let mark = Flight::through(request.extensions(), self.cache.id, tells.client, fence);
         request.extensions_mut().insert(mark);
     }
 

@@ -4,7 +4,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     coalesce::{
         recording::{Answer, Reader},
-        share::{Ask, Place},
+        share::{Ask, Kind, Place},
     },
     error::{BoxError, FetchError, Rejected},
     observe::{Event, Stale},
@@ -149,7 +149,9 @@ impl<K> Engine<K> {
         let member = failure.member(caller.why, asking);
         let (stale, member) = match reuse {
             // Another caller's fetch has stored it meanwhile.
-            Reuse::Fresh | Reuse::MaxStale(_) => (None, member),
+            Reuse::Fresh | Reuse::MaxStale(_) if !is_failing(stored.entry.status()) => {
+                (None, member)
+            }
             _ if self.allows(failure.trouble, &stored.entry, &caller.ask, reuse) => {
                 let stale = match failure.trouble {
                     Trouble::Slow => Stale::SoftTimeout,
@@ -186,16 +188,33 @@ impl<K> Engine<K> {
         };
         let response = fallback(&Failed { uri, headers: fields, error })?;
         self.cache.listener.tell(&Event::FellBack);
-        let mut response = response.map(|body| Body::stored(body, None));
+        let head_only = caller.ask.kind == Kind::Head;
+        let mut response = response.map(|body| match head_only {
+            true => Body::empty(),
+            false => Body::stored(body, None),
+        });
         if caller.tells.client {
-            let member = failure.member(caller.why, asking).detail("fallback");
-            append(response.headers_mut(), member);
+            match asking {
+                // Nothing went forward, and it is no hit.
+                Asking::Not => {
+                    let member = HeaderValue::from_static("seawall; detail=fallback");
+                    response.headers_mut().insert(CACHE_STATUS, member);
+                }
+                Asking::Own | Asking::Shared => {
+                    let member = failure.member(caller.why, asking).detail("fallback");
+                    append(response.headers_mut(), member);
+                }
+            }
         }
         Some(response)
     }
 
     /// Whether this entry may be given stale in this trouble.
     pub(super) fn allows(&self, trouble: Trouble, entry: &Entry, ask: &Ask, reuse: Reuse) -> bool {
+        if trouble != Trouble::Stale && is_failing(entry.status()) {
+            // An error that was stored is no better than the one at hand.
+            return false;
+        }
         let when_unreachable = self.policy.profile().stale_when_unreachable;
         let staleness = self.cache.widest.over(&self.staleness);
         let asked = ask.wants.directives.stale_if_error;

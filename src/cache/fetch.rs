@@ -102,7 +102,7 @@ where
                 Reuse::Fresh | Reuse::MaxStale(_) if !Refreshing::is_of(&refreshing, &stored) => {
                     answered_by(&lead, stored.entry.clone());
                     let _ = answer.send(Led::Stored(stored.entry, None));
-                    lead.leave();
+                    lead.leave(true);
                     return;
                 }
                 Reuse::NotForThisRequest => None,
@@ -204,7 +204,7 @@ where
                 if let (Some(stored), Some(Lasting::Everyone(_)), false) =
                     (&stored, lasting, failing)
                 {
-                    // A good answer that may not be kept has taken its place all the same.
+                    // So has one that may not be kept.
                     engine.remove(stored.entry.key()).await;
                 }
                 let failure = || SharedError::new(FetchError::Status(parts.status).into());
@@ -229,6 +229,10 @@ where
             engine.forget(&caller.primary, &kept, caller.ask.personal);
         }
         let (mut store, length) = (kept.store, kept.length);
+        if let Some(stored) = stored.as_ref().filter(|_| !store && !failing && kind == Kind::Get) {
+            // A good answer that is not kept has taken its place all the same.
+            engine.remove(stored.entry.key()).await;
+        }
         let head = engine.head(&mut parts, kept, exchange, behind);
         if engine.is_dead(&head) {
             // Invalidated on its way: it is for those who came before that.

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     body::HandedOver,
     engine::{Caller, Engine},
-    verdict::Lasting,
+    verdict::{Lasting, is_failing},
 };
 use crate::{
     coalesce::{flights::Lead, recording::End, share::Kind},
@@ -115,7 +115,7 @@ where
                         listener.tell(&Event::Stored { bytes });
                     }
                 } else {
-                    self.lead.leave();
+                    self.lead.leave(false);
                 }
             }
             Stopped::Failed(error) => {
@@ -136,9 +136,13 @@ where
                         body,
                         trailers: trailers.map(Box::new),
                     });
-                    self.lead.leave();
+                    self.lead.leave(false);
                 } else {
                     self.lead.end(End::Failed(SharedError::new(FetchError::Aborted.into())));
+                }
+                if too_large && !is_failing(self.head.status) {
+                    // What was kept before is not what is there now.
+                    engine.remove(&self.head.key).await;
                 }
             }
             Stopped::Late => {
@@ -149,7 +153,7 @@ where
                     body,
                     trailers: trailers.map(Box::new),
                 });
-                self.lead.leave();
+                self.lead.leave(false);
             }
         }
     }

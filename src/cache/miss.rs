@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     body::Body,
-    engine::{Call, Caller, Engine, in_class},
+    engine::{Call, Caller, Engine, HEAD, in_class},
     fallback::{Asking, Failure},
     fetch::{Alone, Fetch, Led},
     request_key::RequestKey,
@@ -26,14 +26,12 @@ use crate::{
         share::{self, Follows, Kind, Offered, Place},
     },
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
-    journal::Fence,
+    marks::Flight,
     observe::{Event, Pass},
     rfc9111::cache_status::CACHE_STATUS,
     store::{Head, Key},
 };
 
-/// The class of the flights of HEAD.
-const HEAD: u8 = b'H';
 /// The class of the flights that callers without credentials and the like have among themselves.
 const APART: u8 = b'A';
 
@@ -62,9 +60,10 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
         B: Send + 'static,
     {
+        let above = call.request.extensions().get::<Flight>();
         let mut join = Join {
             since: (call.share.follows == Follows::Later).then_some(call.arrived),
-            seen: Fence::default(),
+            seen: above.map(Flight::fence).unwrap_or_default(),
             dead: self.cache.journal.last(&call.caller.names),
         };
         for _ in 0..JOINS {
@@ -74,13 +73,7 @@ impl<K> Engine<K> {
             }
             match self.remembered(&call.caller, now) {
                 Some(Known::Aside(_)) => return self.alone(inner, call, Pass::Remembered).await,
-                Some(Known::Failing { until, unreachable }) => {
-                    let refusal = Rejected::new(Reason::Failing).retry_after(until - now);
-                    let failure = Failure::remembered(&refusal, unreachable);
-                    let (fields, caller) = (call.request.headers(), &call.caller);
-                    let instead = self.instead(caller, fields, &failure, Asking::Not).await;
-                    return instead.ok_or_else(|| self.refused(refusal));
-                }
+                Some(Known::Failing { .. }) => break,
                 None => {}
             }
             let reader = match self.join(&call, join, now) {
@@ -112,6 +105,15 @@ impl<K> Engine<K> {
                 Followed::Again => {}
                 Followed::Alone => break,
             }
+        }
+        // However it came here, an origin that has just failed is not asked.
+        let now = Instant::now();
+        if let Some(Known::Failing { until, unreachable }) = self.remembered(&call.caller, now) {
+            let refusal = Rejected::new(Reason::Failing).retry_after(until - now);
+            let failure = Failure::remembered(&refusal, unreachable);
+            let (fields, caller) = (call.request.headers(), &call.caller);
+            let instead = self.instead(caller, fields, &failure, Asking::Not).await;
+            return instead.ok_or_else(|| self.refused(refusal));
         }
         self.alone(inner, call, Pass::NotShared).await
     }

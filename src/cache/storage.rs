@@ -186,7 +186,7 @@ impl<K> Engine<K> {
                 self.remove(&key).await;
             }
         }
-        lead.leave();
+        lead.leave(stores);
         stores
     }
 

@@ -111,15 +111,18 @@ impl State {
             ON => false,
             OFF => true,
             _ => {
-                let off_where = self.off_where.read().unwrap_or_else(PoisonError::into_inner);
-                let off_where = off_where.clone();
+                // Not asked under the lock: it may well turn the switch.
+                let off_where =
+                    self.off_where.read().unwrap_or_else(PoisonError::into_inner).clone();
                 off_where.is_some_and(|is_off| is_off(&Asked { method, uri, headers }))
             }
         }
     }
 
     fn turn(&self, stands: u8, off_where: Option<Arc<Predicate>>) {
-        *self.off_where.write().unwrap_or_else(PoisonError::into_inner) = off_where;
+        let mut held = self.off_where.write().unwrap_or_else(PoisonError::into_inner);
+        *held = off_where;
+        // While it is held, or two that turn it at once could leave it half way.
         self.stands.store(stands, Relaxed);
     }
 }

@@ -15,7 +15,7 @@ use http_body::Body as HttpBody;
 use tokio::time::Instant;
 
 use super::{
-    engine::{Caller, Engine, PERSONAL, in_class},
+    engine::{Caller, Engine, HEAD, PERSONAL, in_class},
     storage::{Stored, variant_key},
 };
 use crate::{
@@ -139,6 +139,18 @@ pub(super) enum Fate {
     Removed,
 }
 
+impl Caller {
+    /// Against whom a failure is held, if not against all: a HEAD may fail where a GET would not, and
+    /// so may what was asked with something of one's own.
+    fn failure_class(&self) -> Option<u8> {
+        match self.ask.kind {
+            Kind::Head => Some(HEAD),
+            _ if self.ask.personal => Some(PERSONAL),
+            _ => None,
+        }
+    }
+}
+
 impl<K> Engine<K> {
     /// Whether an answer is kept, shared, or its caller's alone.
     pub(super) fn verdict(&self, taking: &Taking<'_>) -> Verdict {
@@ -208,6 +220,8 @@ impl<K> Engine<K> {
                     Unkept::Shared | Unkept::Aside => {
                         let lasting = match refusal {
                             _ if status.is_server_error() => None,
+                            // Nor is what one client, or a HEAD, was told held against others.
+                            _ if share::speaks_to_one(status) || ask.kind == Kind::Head => None,
                             // What one request asked for in part, or on a condition, says nothing.
                             _ if matches!(status.as_u16(), 206 | 304 | 412 | 416) => None,
                             Refusal::RequestNoStore | Refusal::Method => None,
@@ -265,8 +279,8 @@ impl<K> Engine<K> {
         let forbearing = alone && !unreachable && !stands_in && asked.is_none();
         let random = fastrand::f64();
         let back_off = BackOff { longest, unreachable, forbearing, asked, random };
-        let personal = caller.ask.personal.then(|| in_class(&caller.primary, PERSONAL));
-        let key = personal.as_ref().unwrap_or(&caller.primary);
+        let class = caller.failure_class().map(|class| in_class(&caller.primary, class));
+        let key = class.as_ref().unwrap_or(&caller.primary);
         let now = Instant::now();
         let until = self.cache.remembered.failed(key.as_bytes(), now, &back_off);
         if until > now {
@@ -277,7 +291,9 @@ impl<K> Engine<K> {
     /// Any good answer of a key ends its back-off.
     pub(super) fn recovered(&self, caller: &Caller) {
         self.cache.remembered.recovered(caller.primary.as_bytes());
-        self.cache.remembered.recovered(in_class(&caller.primary, PERSONAL).as_bytes());
+        for class in [PERSONAL, HEAD] {
+            self.cache.remembered.recovered(in_class(&caller.primary, class).as_bytes());
+        }
     }
 
     /// Whether a stored answer may be given instead of a failure.
@@ -431,10 +447,10 @@ impl<K> Engine<K> {
     /// What is remembered of the key, or of those who ask for it with something of their own.
     pub(super) fn remembered(&self, caller: &Caller, now: Instant) -> Option<Known> {
         let remembered = &self.cache.remembered;
-        let personal = || remembered.look(in_class(&caller.primary, PERSONAL).as_bytes(), now);
-        remembered
-            .look(caller.primary.as_bytes(), now)
-            .or_else(|| if caller.ask.personal { personal() } else { None })
+        let of_class = |class| remembered.look(in_class(&caller.primary, class).as_bytes(), now);
+        let personal = || caller.ask.personal.then(|| of_class(PERSONAL)).flatten();
+        let head = || (caller.ask.kind == Kind::Head).then(|| of_class(HEAD)).flatten();
+        remembered.look(caller.primary.as_bytes(), now).or_else(personal).or_else(head)
     }
 }
 

@@ -32,7 +32,8 @@ impl CoalesceLayer {
     /// A layer that shares each response among the concurrent requests of one key.
     ///
     /// Requests with equal keys are one request: whatever the response depends on must be in the key.
-    /// The bounds are those of [`CacheBuilder`](crate::cache::CacheBuilder) at their defaults.
+    /// It knows nothing of [invalidations](crate::journal): beneath a cache, use
+    /// [`CoalesceLayer::new`]. The bounds are those of [`CacheBuilder`](crate::cache::CacheBuilder) at their defaults.
     pub fn by<F, R, K, T>(key: F) -> CoalesceByLayer<F, K, T>
     where
         F: Fn(&R) -> K + Clone,

@@ -351,11 +351,11 @@ impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
         self.recording.complete(trailers)
     }
 
-    /// Takes a flight that is complete out of the table: from now on a look-up answers.
-    pub(crate) fn leave(mut self) {
+    /// Takes a flight that is complete out of the table; `stored`: from now on a look-up answers.
+    pub(crate) fn leave(mut self, stored: bool) {
         self.landed = true;
         if let Some(key) = &self.key {
-            self.flights.leave(key, &self.recording, true);
+            self.flights.leave(key, &self.recording, stored);
         }
     }
 

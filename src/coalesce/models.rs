@@ -117,7 +117,7 @@ fn models_whoever_waits_is_woken_by_the_end() {
         lead.recording().head(1, Open::AtEnd, now);
         assert!(lead.recording().push(&bytes::Bytes::from_static(b"ab"), now));
         lead.complete(None);
-        lead.leave();
+        lead.leave(true);
         assert!(matches!(head(&mut leader), Answer::Head(1)));
         assert_eq!(read(&mut leader), b"ab");
         assert_eq!(waiting.join().unwrap(), (1, b"ab".to_vec()));
@@ -215,7 +215,7 @@ fn models_a_hand_over_cuts_nobody_short_who_reads_along() {
         if !lead.recording().hand_over() {
             lead.complete(None);
         }
-        lead.leave();
+        lead.leave(true);
         reading.join().unwrap();
         drop(leader);
     });
@@ -242,9 +242,9 @@ fn caller(table: &Table, store: &Mutex<Option<u8>>, calls: &AtomicUsize, now: In
             lead.complete(None);
             if guarded("the flight leaves once storage answers") {
                 *lock(store) = Some(1);
-                lead.leave();
+                lead.leave(true);
             } else {
-                lead.leave();
+                lead.leave(true);
                 *lock(store) = Some(1);
             }
             1
@@ -317,7 +317,7 @@ impl World {
                 if lead.may_store() {
                     *lock(&self.store) = Some((fence, found));
                 }
-                lead.leave();
+                lead.leave(true);
                 found
             }
             _ => panic!("there is room"),

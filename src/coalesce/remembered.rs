@@ -133,16 +133,20 @@ impl Remembered {
         ends
     }
 
+    /// Forgets that `key` is set aside: it need not be.
     pub(crate) fn forget(&self, key: &[u8]) {
-        let hash = self.hasher.hash_one(key);
-        lock(self.shard(hash)).remove(&hash);
+        self.end(key, |memory| matches!(memory, Memory::Aside { .. }));
     }
 
     /// Forgets that the fetch of `key` failed: it has not.
     pub(crate) fn recovered(&self, key: &[u8]) {
+        self.end(key, |memory| matches!(memory, Memory::Failing { .. }));
+    }
+
+    fn end(&self, key: &[u8], is: impl FnOnce(&Memory) -> bool) {
         let hash = self.hasher.hash_one(key);
         let mut shard = lock(self.shard(hash));
-        if matches!(shard.get(&hash), Some(Memory::Failing { .. })) {
+        if shard.get(&hash).is_some_and(is) {
             shard.remove(&hash);
         }
     }

@@ -206,14 +206,18 @@ pub(crate) enum Unkept {
 /// Decides it by the rule that forbade to keep the answer, and its status.
 pub(crate) fn unkept(refusal: &Refusal, status: StatusCode, place: Place) -> Unkept {
     let silent = matches!(refusal, Refusal::NoFreshnessNoValidator | Refusal::Status);
-    // Most of 400 to 499 speak to one client, of what was wrong with its request.
-    let of_resource = !status.is_client_error() || matches!(status.as_u16(), 404 | 405 | 410 | 414);
+    let of_resource = !speaks_to_one(status);
     match () {
         () if status.is_server_error() && silent => Unkept::Shared,
         () if status.is_server_error() => Unkept::Failure,
         () if silent && of_resource && place == Place::Coalesce => Unkept::Shared,
         () => Unkept::Aside,
     }
+}
+
+/// Most of 400 to 499 speak to one client, of what was wrong with its request.
+pub(crate) fn speaks_to_one(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 404 | 405 | 410 | 414)
 }
 
 /// What a follower may do with the head that it is offered.

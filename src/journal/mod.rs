@@ -147,6 +147,9 @@ impl Invalidation {
 
     /// Makes them stale instead of unusable: they are validated before they are fresh again.
     ///
+    /// Until then they may be given where a stale answer may be, and as one that has just become
+    /// stale: the windows for that begin when the lifetime would have ended.
+    ///
     /// What is invalidated hard stays so, whatever is invalidated softly later.
     #[must_use]
     pub fn soft(mut self) -> Self {
