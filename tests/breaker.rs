@@ -2,7 +2,7 @@
 //!
 //! `SEED` repeats a run: each test prints the seed it took.
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, reason = "the tests use a part of it")]
 #[path = "../src/circuit_breaker"]
 mod circuit_breaker {
     pub mod breaker;

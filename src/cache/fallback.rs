@@ -11,8 +11,8 @@ use super::{
     answer::append,
     body::Body,
     engine::{Caller, Engine},
+    failures::is_failing,
     storage::Found,
-    verdict::is_failing,
 };
 use crate::{
     coalesce::{

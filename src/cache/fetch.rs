@@ -14,14 +14,13 @@ use tokio::{
 use super::{
     body::{Body, HandedOver, Rest},
     engine::{Call, Engine},
+    failures::{is_failing, retry_after},
     filling::Filling,
     refresh::Permit,
     request_key::RequestKey,
     service::Origin,
     storage::{Found, Stored},
-    verdict::{
-        Behind, Fate, Freshened, Kept, Lasting, Taking, Verdict, is_failing, length, retry_after,
-    },
+    verdict::{Behind, Fate, Freshened, Kept, Lasting, Taking, Verdict, length},
 };
 use crate::{
     coalesce::{

@@ -13,7 +13,8 @@ use tokio::{
 use super::{
     body::HandedOver,
     engine::{Caller, Engine},
-    verdict::{Lasting, is_failing},
+    failures::is_failing,
+    verdict::Lasting,
 };
 use crate::{
     coalesce::{flights::Lead, recording::End, share::Kind},

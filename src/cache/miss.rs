@@ -11,12 +11,12 @@ use tokio::{
 use super::{
     body::Body,
     engine::{Call, Caller, Engine, HEAD, in_class},
+    failures::is_failing,
     fallback::{Asking, Failure},
     fetch::{Alone, Fetch, Led},
     request_key::RequestKey,
     service::Origin,
     storage::Stored,
-    verdict::is_failing,
 };
 use crate::{
     coalesce::{

@@ -50,6 +50,7 @@ pub(crate) mod body;
 mod builder;
 mod changes;
 pub(crate) mod engine;
+mod failures;
 mod fallback;
 mod fetch;
 mod filling;

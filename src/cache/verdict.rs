@@ -8,24 +8,21 @@ use std::{
 
 use http::{
     HeaderMap, HeaderValue, StatusCode, Version,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING},
     response::Parts,
 };
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
 
 use super::{
-    engine::{Caller, Engine, HEAD, PERSONAL, in_class},
-    storage::{Stored, variant_key},
+    engine::{Caller, Engine, PERSONAL, in_class},
+    storage::variant_key,
 };
 use crate::{
     coalesce::{
         flights::Lead,
-        recording::End,
-        remembered::{BackOff, Known},
-        share::{self, Ask, Kind, Place, Unkept},
+        share::{self, Kind, Place, Unkept},
     },
-    error::{BoxError, Rejected, SharedError},
     journal::{Fence, Slots, TooMany},
     marks::Served,
     observe::{Aside, Event},
@@ -34,13 +31,12 @@ use crate::{
         Exchange,
         cache_status::CACHE_STATUS,
         date,
-        freshness::{Demand, Lifetime},
+        freshness::Demand,
         stored_fields,
         storing::{Keep, Refusal},
         targeted, validation,
         vary::{Names, Vary},
     },
-    staleness::Trouble,
     store::{Entry, Head, Key, Sharing},
 };
 
@@ -51,10 +47,6 @@ const MOST_FIELD_BYTES: usize = 32 * 1024;
 
 /// A key, a URI, and tags that an answer had over the time.
 const MOST_NAMES: usize = 2 + 2 * 64;
-
-/// The longest back-off from a key whose fetch failed: short where callers have nothing meanwhile.
-const LONGEST_WITHOUT: Duration = Duration::from_secs(2);
-const LONGEST_WITH_STALE: Duration = Duration::from_secs(30);
 
 /// What is remembered of a key, and for whom.
 #[derive(Clone, Copy)]
@@ -137,18 +129,6 @@ pub(super) enum Fate {
     Left,
     /// It may not be kept any longer.
     Removed,
-}
-
-impl Caller {
-    /// Against whom a failure is held, if not against all: a HEAD may fail where a GET would not, and
-    /// so may what was asked with something of one's own.
-    fn failure_class(&self) -> Option<u8> {
-        match self.ask.kind {
-            Kind::Head => Some(HEAD),
-            _ if self.ask.personal => Some(PERSONAL),
-            _ => None,
-        }
-    }
 }
 
 impl<K> Engine<K> {
@@ -244,74 +224,6 @@ impl<K> Engine<K> {
         self.tags.read(answered, |tag| names.push(self.cache.journal.tag(tag)))?;
         Ok(names.into())
     }
-
-    // ===== failures =====
-
-    /// Takes note of a fetch that failed without an answer, or within one; what those who wait learn.
-    pub(super) fn failed(&self, caller: &Caller, stored: Option<&Stored>, error: BoxError) -> End {
-        let error = SharedError::new(error);
-        if Rejected::find(&error).is_some() {
-            // Refused below, maybe for who asked: neither the origin's failure nor the others'.
-            return End::Own(error);
-        }
-        self.remember_failure(caller, stored, Trouble::Unreachable, None, false);
-        End::Failed(error)
-    }
-
-    /// The origin has failed for this key: it is not asked again before a while has passed.
-    pub(super) fn remember_failure(
-        &self,
-        caller: &Caller,
-        stored: Option<&Stored>,
-        trouble: Trouble,
-        asked: Option<Duration>,
-        alone: bool,
-    ) {
-        if self.place == Place::Coalesce {
-            return;
-        }
-        let stands_in = stored.is_some_and(|stored| self.stands_in(stored, &caller.ask, trouble));
-        let longest = if stands_in { LONGEST_WITH_STALE } else { LONGEST_WITHOUT };
-        let unreachable = trouble == Trouble::Unreachable;
-        // One caller that has the origin's answer and nothing else may ask again at once: it is no
-        // herd, and a next answer may be a good one. A layer above may stand for many.
-        let alone = alone && !caller.tells.layer;
-        let forbearing = alone && !unreachable && !stands_in && asked.is_none();
-        let random = fastrand::f64();
-        let back_off = BackOff { longest, unreachable, forbearing, asked, random };
-        let class = caller.failure_class().map(|class| in_class(&caller.primary, class));
-        let key = class.as_ref().unwrap_or(&caller.primary);
-        let now = Instant::now();
-        let until = self.cache.remembered.failed(key.as_bytes(), now, &back_off);
-        if until > now {
-            self.cache.listener.tell(&Event::BackedOff { wait: until - now });
-        }
-    }
-
-    /// Any good answer of a key ends its back-off.
-    pub(super) fn recovered(&self, caller: &Caller) {
-        self.cache.remembered.recovered(caller.primary.as_bytes());
-        for class in [PERSONAL, HEAD] {
-            self.cache.remembered.recovered(in_class(&caller.primary, class).as_bytes());
-        }
-    }
-
-    /// Whether a stored answer may be given instead of a failure.
-    pub(super) fn stands_in(&self, stored: &Stored, ask: &Ask, trouble: Trouble) -> bool {
-        let reuse = self.reuse(stored, &ask.validated(), Instant::now());
-        self.allows(trouble, &stored.entry, ask, reuse)
-    }
-
-    /// Whether a stored answer is still of use: it has not been stale for longer than it is kept.
-    pub(super) fn keeps(&self, stored: &Stored, now: Instant) -> bool {
-        let staleness = self.cache.widest.over(&self.staleness);
-        let age = |lifetime: &Lifetime| lifetime.current_age(stored.entry.resident(now));
-        stored.entry.head.lifetime().is_some_and(|lifetime| {
-            staleness.keeps(lifetime, age(lifetime).saturating_sub(lifetime.fresh_for))
-        })
-    }
-
-    // ===== what is kept and remembered =====
 
     pub(super) fn outgrown(&self) {
         self.cache.listener.tell(&Event::Outgrown);
@@ -443,20 +355,6 @@ impl<K> Engine<K> {
         };
         Some(Freshened { entry: Entry { head: Arc::new(head), cost, ..stored.clone() }, fate })
     }
-
-    /// What is remembered of the key, or of those who ask for it with something of their own.
-    pub(super) fn remembered(&self, caller: &Caller, now: Instant) -> Option<Known> {
-        let remembered = &self.cache.remembered;
-        let of_class = |class| remembered.look(in_class(&caller.primary, class).as_bytes(), now);
-        let personal = || caller.ask.personal.then(|| of_class(PERSONAL)).flatten();
-        let head = || (caller.ask.kind == Kind::Head).then(|| of_class(HEAD)).flatten();
-        remembered.look(caller.primary.as_bytes(), now).or_else(personal).or_else(head)
-    }
-}
-
-/// The server errors that a stored answer may be given for (RFC 5861 §4).
-pub(super) fn is_failing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
 /// The names in either; no more than one answer may have.
@@ -464,14 +362,6 @@ fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
     let more = named.iter().filter(|name| !old.contains(name));
     let all: Box<[Slots]> = old.iter().chain(more).copied().collect();
     if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all) }
-}
-
-/// How long the origin asks to be left alone (RFC 9110 §10.2.3).
-pub(super) fn retry_after(fields: &HeaderMap, received: SystemTime) -> Option<Duration> {
-    let value = fields.get(RETRY_AFTER)?.as_bytes();
-    let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
-    let date = || date::parse_at(value, received)?.duration_since(received).ok();
-    seconds.map(Duration::from_secs).or_else(date)
 }
 
 /// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.
