@@ -192,6 +192,15 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    /// Up to two seconds, without jitter.
+    const PLAIN: BackOff = BackOff {
+        longest: millis(2_000),
+        unreachable: false,
+        forbearing: false,
+        asked: None,
+        random: 0.0,
+    };
+
     #[tokio::test(start_paused = true)]
     async fn a_key_is_remembered_for_so_long_and_forgotten_at_once_when_told() {
         let table = Remembered::new(64, Duration::from_secs(120));
@@ -210,13 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn steps_double_to_the_longest_and_begin_anew_after_a_good_answer_or_a_long_time() {
         let table = Remembered::new(64, Duration::from_secs(120));
-        let back_off = BackOff {
-            longest: millis(2_000),
-            unreachable: false,
-            forbearing: false,
-            asked: None,
-            random: 0.0,
-        };
+        let back_off = PLAIN;
         let mut now = Instant::now();
         let fail = |now: Instant| table.failed(b"a", now, &back_off) - now;
         for step in [250, 500, 1_000, 2_000, 2_000] {
@@ -239,13 +242,7 @@ mod tests {
     async fn forbearance_is_for_the_first_failure_alone() {
         let table = Remembered::new(64, Duration::from_secs(120));
         let now = Instant::now();
-        let back_off = BackOff {
-            longest: millis(2_000),
-            unreachable: false,
-            forbearing: true,
-            asked: None,
-            random: 0.0,
-        };
+        let back_off = BackOff { forbearing: true, ..PLAIN };
         for wait in [0, 250, 500] {
             assert_eq!(table.failed(b"a", now, &back_off) - now, millis(wait));
         }
@@ -255,30 +252,18 @@ mod tests {
     fn a_step_is_at_least_what_the_origin_asked_and_jittered_downwards_only() {
         let longest = Duration::from_secs(30);
         let asked = Some(Duration::from_secs(4));
-        let of = |asked, random| {
-            BackOff { longest, unreachable: false, forbearing: false, asked, random }.after(0)
-        };
+        let of = |asked, random| BackOff { longest, asked, random, ..PLAIN }.after(0);
         assert_eq!(of(asked, 0.9), Duration::from_secs(4));
         assert_eq!(of(Some(Duration::MAX), 0.0), longest);
         assert_eq!(of(None, 0.5), millis(250).mul_f64(0.95));
-        assert_eq!(
-            BackOff { longest, unreachable: false, forbearing: false, asked: None, random: 0.0 }
-                .after(u32::MAX),
-            longest
-        );
+        assert_eq!(BackOff { longest, ..PLAIN }.after(u32::MAX), longest);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_table_never_grows_beyond_its_keys() {
         let table = Remembered::new(1024, Duration::from_secs(120));
         let now = Instant::now();
-        let back_off = BackOff {
-            longest: millis(2_000),
-            unreachable: false,
-            forbearing: false,
-            asked: None,
-            random: 0.0,
-        };
+        let back_off = PLAIN;
         for key in 0_u32..20_000 {
             if key % 2 == 0 {
                 table.failed(&key.to_be_bytes(), now, &back_off);
