@@ -136,6 +136,12 @@ pub enum Reason {
     OnlyIfCached,
     /// The origin failed for this key a moment ago, and is not asked again yet.
     Failing,
+    /// A circuit breaker is open: the origin failed too often (or was too slow) a moment ago.
+    CircuitOpen,
+    /// As many calls are in flight as the origin can take, or as are admitted of this criticality.
+    Shed,
+    /// The caller has used up its quota.
+    OverQuota,
 }
 
 impl Rejected {
@@ -172,6 +178,9 @@ impl fmt::Display for Rejected {
         match self.reason {
             Reason::OnlyIfCached => f.write_str("nothing stored may answer an only-if-cached call"),
             Reason::Failing => f.write_str("the origin failed for this key a moment ago"),
+            Reason::CircuitOpen => f.write_str("circuit open"),
+            Reason::Shed => f.write_str("too many calls in flight"),
+            Reason::OverQuota => f.write_str("quota used up"),
         }
     }
 }

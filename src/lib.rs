@@ -47,17 +47,15 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod admission;
 pub mod cache;
-// The layers over this and `load_shed` are not here yet: they are built for their tests alone.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub, reason = "only tests use it yet")]
-mod circuit_breaker;
+pub mod circuit_breaker;
 pub mod coalesce;
 mod error;
+mod fallback;
+mod grpc;
 pub mod journal;
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub, unused_imports, reason = "only tests use it yet")]
-mod load_shed;
+pub mod load_shed;
 pub mod marks;
 pub mod observe;
 pub mod policy;
@@ -70,9 +68,12 @@ mod sync;
 
 pub use self::{
     cache::{Cache, CacheLayer, NoKey, RequestKey, UriKey},
+    circuit_breaker::{CircuitBreaker, CircuitBreakerLayer},
     coalesce::CoalesceLayer,
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
+    fallback::Failed,
     journal::{Invalidation, Invalidator},
+    load_shed::LoadShedLayer,
     policy::{FixedTtl, Policy},
     respond::RespondLayer,
     rfc9111::profile::Profile,

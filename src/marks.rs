@@ -11,6 +11,8 @@
 //! layers over one [`Cache`](crate::Cache), are one engine. [`Served`] is written where someone
 //! reads it, that is where the request carries a mark: a plain hit pays nothing for it.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use crate::journal::Fence;
 
 /// Which flight tables are fetching this request, outermost first.
@@ -65,6 +67,11 @@ impl Flight {
 
     pub(crate) fn fence(&self) -> Fence {
         self.fence
+    }
+
+    /// Whether any table is: the mark may also be there for the answer's sake alone.
+    pub(crate) fn is_of_any(&self) -> bool {
+        !self.tables.is_empty()
     }
 
     /// Whether `table` is fetching this request already.
@@ -147,6 +154,23 @@ pub enum Source {
     Storage,
     /// It was stored, and stale.
     Stale,
+}
+
+/// A layer that may answer from storage was made in this process.
+static FROM_STORAGE: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn may_be_answered_from_storage() {
+    FROM_STORAGE.store(true, Relaxed);
+}
+
+/// Asks whatever is below to say where its answer came from: a mark of no flight.
+///
+/// It costs three allocations where no mark is there yet, and is left out as long as nobody in this
+/// process could answer it.
+pub(crate) fn ask_whence(extensions: &mut http::Extensions) {
+    if FROM_STORAGE.load(Relaxed) && !are_read(extensions) {
+        extensions.insert(Flight::default());
+    }
 }
 
 /// Whether a layer above wants to know how this request is answered.

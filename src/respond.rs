@@ -3,14 +3,15 @@
 //! | error | HTTP | gRPC |
 //! |---|---|---|
 //! | [`Rejected`] | 503, `Retry-After` in whole seconds, rounded up, at least 1 | 14, `grpc-retry-pushback-ms` |
+//! | [`Rejected`] for a quota | 429, `Retry-After` | 8, `grpc-retry-pushback-ms` |
 //! | [`Rejected`] for `only-if-cached` | 504 | 14 |
 //! | a timeout: [`FetchError::Deadline`], tower's or tokio's `Elapsed` | 504 | 4 |
 //! | [`FetchError::Status`] of 500 and above | that status | 14, for 504 4 |
 //! | a body over its limit (`LengthLimitError`) | 413 | 8 |
 //! | anything else | 502 | 14 |
 //!
-//! Every 503 has a `Retry-After`, of one second where nothing better is known. A gRPC request is one
-//! whose `Content-Type` begins with `application/grpc`; it is answered with 200 and trailers alone.
+//! Every 503 and 429 has a `Retry-After`, of one second where nothing better is known. A gRPC request is
+//! one whose `Content-Type` is gRPC's; it is answered with 200 and trailers alone.
 //! What an error says stays inside: a client sees the status and its name. What stands above this
 //! layer finds a [`Rejected`] in the extensions of the response.
 
@@ -27,7 +28,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::{Body, Frame, SizeHint};
@@ -36,7 +37,10 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::error::{BoxError, FetchError, Reason, Rejected};
+use crate::{
+    error::{BoxError, FetchError, Reason, Rejected},
+    grpc,
+};
 
 /// Turns every error of the inner service into a response: its own error is [`Infallible`].
 ///
@@ -139,7 +143,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let layer = self.layer.clone();
-        let grpc = is_grpc(request.headers());
+        let grpc = grpc::is_grpc(request.headers());
         match self.failed.take() {
             Some(error) => {
                 RespondFuture { answer: Answer::Failed { error: Some(error) }, layer, grpc }
@@ -230,18 +234,7 @@ impl RespondLayer {
         let status = self.status_of(error);
         let rejected = Rejected::find(error);
         let wait = rejected.and_then(Rejected::wait);
-        if grpc {
-            return trailers_only(status, wait);
-        }
-        let reason = status.canonical_reason().unwrap_or("error");
-        let text = Bytes::from(format!("{} {reason}\n", status.as_u16()));
-        let mut response = Response::new(RespondBody::words(text));
-        *response.status_mut() = status;
-        let fields = response.headers_mut();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
-        }
+        let mut response = if grpc { trailers_only(status, wait) } else { plain(status, wait) };
         if let Some(rejected) = rejected {
             response.extensions_mut().insert(rejected.clone());
         }
@@ -265,7 +258,8 @@ fn known(error: &(dyn Error + 'static)) -> Option<StatusCode> {
     if let Some(rejected) = error.downcast_ref::<Rejected>() {
         return Some(match rejected.reason() {
             Reason::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
-            Reason::Failing => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::OverQuota => StatusCode::TOO_MANY_REQUESTS,
+            Reason::Failing | Reason::CircuitOpen | Reason::Shed => StatusCode::SERVICE_UNAVAILABLE,
         });
     }
     match error.downcast_ref() {
@@ -286,8 +280,18 @@ fn whole_seconds(wait: Option<Duration>) -> u64 {
     wait.as_secs().saturating_add(up).max(1)
 }
 
-fn is_grpc(fields: &HeaderMap) -> bool {
-    fields.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+/// The HTTP way to fail: a status, and its name.
+fn plain<R>(status: StatusCode, wait: Option<Duration>) -> Response<RespondBody<R>> {
+    let reason = status.canonical_reason().unwrap_or("error");
+    let text = Bytes::from(format!("{} {reason}\n", status.as_u16()));
+    let mut response = Response::new(RespondBody::words(text));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+    }
+    response
 }
 
 /// The gRPC way to fail: no body, the status among the header fields.
@@ -304,7 +308,8 @@ fn trailers_only<R>(status: StatusCode, wait: Option<Duration>) -> Response<Resp
     fields.insert("grpc-status", HeaderValue::from_static(code));
     fields.insert("grpc-message", HeaderValue::from_static(message));
     if let Some(wait) = wait {
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // Rounded up: a pushback of 0 would mean at once.
+        let wait = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
         fields.insert("grpc-retry-pushback-ms", HeaderValue::from(wait));
     }
     response

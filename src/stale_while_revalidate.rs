@@ -6,9 +6,7 @@ use http::{HeaderName, Response};
 use tower_layer::Layer;
 
 use crate::{
-    Cache, CacheLayer, Policy, UriKey,
-    cache::{CacheService, Failed},
-    policy::Answered,
+    Cache, CacheLayer, Policy, UriKey, cache::CacheService, fallback::Failed, policy::Answered,
 };
 
 /// A [`CacheLayer`] whose callers do not wait for an answer to be fetched anew.

@@ -31,3 +31,23 @@ pub(crate) fn removed() -> Option<&'static str> {
     static REMOVED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     REMOVED.get_or_init(|| std::env::var("SEAWALL_MUTANT").ok()).as_deref()
 }
+
+/// Holds as it is; with the guard removed the same test, in a process of its own, must fail.
+#[cfg(all(test, seawall_loom))]
+pub(crate) fn holds_only_with(guard: &'static str, model: fn()) {
+    loom::model(model);
+    if removed().is_some() {
+        return;
+    }
+    let test = std::thread::current().name().expect("a test has a name").to_owned();
+    let mutant =
+        std::process::Command::new(std::env::current_exe().expect("a test runs from a file"))
+            .args([&*test, "--exact"])
+            .env("SEAWALL_MUTANT", guard)
+            .output()
+            .expect("it can be started once more");
+    let said = String::from_utf8_lossy(&mutant.stdout);
+    assert!(said.contains("running 1 test"), "{said}");
+    assert!(!mutant.status.success(), "the model does not notice: {guard}");
+    println!("without \"{guard}\" it fails, as it must");
+}

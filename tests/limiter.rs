@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, unreachable_pub, reason = "the tests use a part of it")]
-#[path = "../src/load_shed/mod.rs"]
-mod load_shed;
+#[path = "../src/load_shed"]
+mod load_shed {
+    pub mod criticality;
+    pub mod limit;
+    pub mod limiter;
+}
 #[path = "limiter/model.rs"]
 mod model;
 #[path = "limiter/simulation.rs"]

@@ -21,7 +21,6 @@ use super::{
     Cache, Shared,
     answer::append,
     body::Body,
-    fallback::Fallback,
     request_key::{RequestKey, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
@@ -29,6 +28,7 @@ use super::{
 use crate::{
     coalesce::share::{self, Ask, FromStorage, Leads, Place, Share},
     error::{BoxError, Reason, Rejected},
+    fallback::Fallback,
     journal::{Fence, Slots, Tags},
     marks::{self, Flight},
     observe::{Aside, Event, Pass},
@@ -115,10 +115,13 @@ pub(super) struct Tells {
     pub(super) client: bool,
     /// The layer above, by a mark: only where one asked.
     pub(super) layer: bool,
+    /// An engine above may have asked for many callers.
+    pub(super) for_many: bool,
 }
 
 impl Engine {
     pub(crate) fn new(cache: Cache, place: Place, policy: Arc<dyn Policy>) -> Self {
+        marks::may_be_answered_from_storage();
         Self {
             cache: cache.shared,
             policy,
@@ -152,6 +155,7 @@ impl<K> Engine<K> {
         let tells = Tells {
             client: self.place == Place::Cache && above.is_none_or(|flight| !flight.is_told()),
             layer: marks::are_read(request.extensions()),
+            for_many: above.is_some_and(Flight::is_of_any),
         };
         let (method, uri, fields) = (request.method(), request.uri(), request.headers());
         if self.cache.switch.is_off_for(method, uri, fields) {

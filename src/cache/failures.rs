@@ -1,9 +1,9 @@
 //! What is remembered of a key whose fetch failed: against whom it is held, for how long, and what
 //! ends it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     },
     error::{BoxError, Rejected, SharedError},
     observe::Event,
-    rfc9111::{date, freshness::Lifetime},
+    rfc9111::freshness::Lifetime,
     staleness::Trouble,
 };
 
@@ -67,7 +67,7 @@ impl<K> Engine<K> {
         let unreachable = trouble == Trouble::Unreachable;
         // One caller that has the origin's answer and nothing else may ask again at once: it is no
         // herd, and a next answer may be a good one. A layer above may stand for many.
-        let alone = alone && !caller.tells.layer;
+        let alone = alone && !caller.tells.for_many && !caller.ask.refresh;
         let forbearing = alone && !unreachable && !stands_in && asked.is_none();
         let random = fastrand::f64();
         let back_off = BackOff { longest, unreachable, forbearing, asked, random };
@@ -116,12 +116,4 @@ impl<K> Engine<K> {
 /// The server errors that a stored answer may be given for (RFC 5861 §4).
 pub(super) fn is_failing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// How long the origin asks to be left alone (RFC 9110 §10.2.3).
-pub(super) fn retry_after(fields: &HeaderMap, received: SystemTime) -> Option<Duration> {
-    let value = fields.get(RETRY_AFTER)?.as_bytes();
-    let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
-    let date = || date::parse_at(value, received)?.duration_since(received).ok();
-    seconds.map(Duration::from_secs).or_else(date)
 }

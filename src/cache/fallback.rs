@@ -3,8 +3,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -20,6 +19,7 @@ use crate::{
         share::{Ask, Kind, Place},
     },
     error::{BoxError, FetchError, Rejected},
+    fallback::Failed,
     observe::{Event, Stale},
     rfc9111::{
         cache_status::{CACHE_STATUS, Fwd, Member},
@@ -28,33 +28,6 @@ use crate::{
     staleness::Trouble,
     store::{Entry, Head},
 };
-
-/// A call that failed, as a [fallback](crate::CacheLayer::fallback) is told of it.
-///
-/// ```
-/// use bytes::Bytes;
-/// use http::Response;
-/// use seawall::{CacheLayer, store::Memory};
-///
-/// let layer = CacheLayer::new(Memory::default()).fallback(|failed| {
-///     let is_page = !failed.uri.path().starts_with("/api/");
-///     is_page.then(|| Response::new(Bytes::from_static(b"We will be back in a minute.")))
-/// });
-/// # let _ = layer;
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Failed<'f> {
-    /// What was asked for.
-    pub uri: &'f Uri,
-    /// The fields of the request.
-    pub headers: &'f HeaderMap,
-    /// How it failed; for a server error that the origin answered with, [`FetchError::Status`].
-    pub error: &'f (dyn Error + Send + Sync + 'static),
-}
-
-/// Makes an answer where there is no other.
-pub(crate) type Fallback = Arc<dyn Fn(&Failed<'_>) -> Option<Response<Bytes>> + Send + Sync>;
 
 /// Why there is no fresh answer.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Response, StatusCode, response::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, header::RETRY_AFTER, response::Parts};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     body::{Body, HandedOver, Rest},
     engine::{Call, Engine},
-    failures::{is_failing, retry_after},
+    failures::is_failing,
     filling::Filling,
     refresh::Permit,
     request_key::RequestKey,
@@ -35,6 +35,7 @@ use crate::{
     rfc9111::{
         Exchange,
         cache_status::Member,
+        date,
         freshness::Reuse,
         validation::{self, Validators},
     },
@@ -130,7 +131,8 @@ where
             engine.recovered(&caller);
         } else if parts.status != StatusCode::INTERNAL_SERVER_ERROR {
             // A 500 may be one request's fault, and is never held against others.
-            let wait = retry_after(&parts.headers, exchange.received);
+            let wait = parts.headers.get(RETRY_AFTER);
+            let wait = wait.and_then(|value| date::retry_after(value, exchange.received));
             let alone = !lead.recording().was_joined();
             engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait, alone);
         }

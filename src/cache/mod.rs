@@ -73,7 +73,6 @@ use tower_layer::Layer;
 pub use self::{
     body::Body,
     builder::CacheBuilder,
-    fallback::Failed,
     request_key::{NoKey, RequestKey, UriKey},
     service::{CacheService, Origin, ResponseFuture},
     switch::{Asked, Switch},
@@ -82,6 +81,7 @@ pub use self::{
 use self::{builder::Limits, engine::Engine, tasks::Tasks};
 use crate::{
     coalesce::{budget::Budgets, flights::Flights, remembered::Remembered, share::Place},
+    fallback::Failed,
     journal::{Invalidator, Journal},
     observe::Listener,
     policy::{Answered, Policy},

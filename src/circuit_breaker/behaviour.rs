@@ -1,5 +1,7 @@
 //! What the breaker promises, one sentence at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use tokio::time::Instant;

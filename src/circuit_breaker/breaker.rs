@@ -29,7 +29,7 @@ use super::{
 
 /// The state machine.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     settings: Settings,
     mode: Mode,
     phase: Phase,
@@ -61,7 +61,7 @@ impl Phase {
 
 impl Breaker {
     /// A closed one, with settings taken to within their bounds.
-    pub fn new(settings: Settings, now: Instant) -> Self {
+    pub(crate) fn new(settings: Settings, now: Instant) -> Self {
         let settings = settings.clamped();
         Self {
             mode: Mode::Automatic,
@@ -76,7 +76,7 @@ impl Breaker {
     }
 
     /// Whether one more call may be made; `random` is drawn from [0, 1).
-    pub fn admit(&mut self, now: Instant, random: f64) -> Result<Ticket, Refused> {
+    pub(crate) fn admit(&mut self, now: Instant, random: f64) -> Result<Ticket, Refused> {
         match self.mode {
             Mode::Automatic => self.decide(now, random),
             Mode::ObserveOnly => self
@@ -122,7 +122,7 @@ impl Breaker {
 
     /// Notes that the answer to this call asks to be left alone for so long, before the call is
     /// settled: if it opens the breaker, or another soon does, it stays open at least until then.
-    pub fn heed(&mut self, ticket: &Ticket, retry_after: Duration, now: Instant) {
+    pub(crate) fn heed(&mut self, ticket: &Ticket, retry_after: Duration, now: Instant) {
         if ticket.epoch == self.epoch && !matches!(ticket.place, Place::Uncounted(_)) {
             let until = now + retry_after.min(self.settings.longest);
             self.asked_until = self.asked_until.max(Some(until));
@@ -130,7 +130,7 @@ impl Breaker {
     }
 
     /// Takes a ticket back: how its call ended, and after how long; `random` is drawn from [0, 1).
-    pub fn settle(
+    pub(crate) fn settle(
         &mut self,
         Ticket { epoch, place, .. }: Ticket,
         outcome: Outcome,
@@ -162,7 +162,7 @@ impl Breaker {
     /// `since` is when the first of them may have ended.
     ///
     /// To be called before any other call is settled, and once a [`slice`](Self::slice) at least.
-    pub fn settle_many(&mut self, word: Word, successes: u64, since: Instant) {
+    pub(crate) fn settle_many(&mut self, word: Word, successes: u64, since: Instant) {
         if successes > 0 && word.epoch() == self.epoch && word.counts() {
             self.tally.record(successes, Ended::Well, since);
             self.row.iter_mut().for_each(Row::broken);
@@ -170,12 +170,12 @@ impl Breaker {
     }
 
     /// How long successes may be kept back for [`settle_many`](Self::settle_many).
-    pub fn slice(&self) -> Option<Duration> {
+    pub(crate) fn slice(&self) -> Option<Duration> {
         self.tally.slice()
     }
 
     /// What the steady path needs to know; it may be another after every call of a method here.
-    pub fn word(&self) -> Word {
+    pub(crate) fn word(&self) -> Word {
         let (admits_all, counts) = match (self.mode, &self.phase) {
             (Mode::ForcedClosed, _) => (true, false),
             (Mode::Automatic | Mode::ObserveOnly, Phase::Closed { ramps, .. }) => (!ramps, true),
@@ -185,7 +185,7 @@ impl Breaker {
     }
 
     /// What a call would meet now.
-    pub fn state(&self, now: Instant) -> State {
+    pub(crate) fn state(&self, now: Instant) -> State {
         match self.phase {
             Phase::Open { until } if now >= until && self.mode != Mode::ForcedOpen => {
                 State::HalfOpen
@@ -195,17 +195,17 @@ impl Breaker {
     }
 
     /// Who decides.
-    pub fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.mode
     }
 
     /// The calls of the window since it closed.
-    pub fn counts(&mut self, now: Instant) -> Counts {
+    pub(crate) fn counts(&mut self, now: Instant) -> Counts {
         self.tally.counts(now)
     }
 
     /// How many probes hold a place.
-    pub fn probes_under_way(&self, now: Instant) -> usize {
+    pub(crate) fn probes_under_way(&self, now: Instant) -> usize {
         match &self.phase {
             Phase::HalfOpen(probes) => probes.under_way(now),
             Phase::Closed { .. } | Phase::Open { .. } => 0,
@@ -213,31 +213,31 @@ impl Breaker {
     }
 
     /// Refuses all calls until told otherwise; then probes decide.
-    pub fn force_open(&mut self, now: Instant) -> Option<Transition> {
+    pub(crate) fn force_open(&mut self, now: Instant) -> Option<Transition> {
         self.forget();
         self.mode = Mode::ForcedOpen;
         self.enter(Phase::Open { until: now }, Cause::Operator)
     }
 
     /// Admits all calls until told otherwise; then it begins anew, closed.
-    pub fn force_closed(&mut self, now: Instant) -> Option<Transition> {
+    pub(crate) fn force_closed(&mut self, now: Instant) -> Option<Transition> {
         self.forget();
         self.mode = Mode::ForcedClosed;
         self.enter(Phase::Closed { since: now, ramps: false }, Cause::Operator)
     }
 
     /// Goes on, but refuses nobody: a call that it would refuse is admitted and not counted.
-    pub fn observe_only(&mut self) {
+    pub(crate) fn observe_only(&mut self) {
         self.mode = Mode::ObserveOnly;
     }
 
     /// Decides again: from where it stands, also if it only observed.
-    pub fn automatic(&mut self) {
+    pub(crate) fn automatic(&mut self) {
         self.mode = Mode::Automatic;
     }
 
     /// Forgets all it knows and decides anew, closed.
-    pub fn reset(&mut self, now: Instant) -> Option<Transition> {
+    pub(crate) fn reset(&mut self, now: Instant) -> Option<Transition> {
         self.forget();
         self.mode = Mode::Automatic;
         self.enter(Phase::Closed { since: now, ramps: false }, Cause::Operator)

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// The probes since the breaker became half-open.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Probes {
+pub(crate) struct Probes {
     good: u32,
     begun: u64,
     /// Number and end of lease of those under way, the oldest first.
@@ -21,7 +21,12 @@ pub struct Probes {
 impl Probes {
     /// Begins one, unless as many are under way as are still wanted: then a place is free after so
     /// long at the latest.
-    pub fn begin(&mut self, wanted: u32, lease: Duration, now: Instant) -> Result<u64, Duration> {
+    pub(crate) fn begin(
+        &mut self,
+        wanted: u32,
+        lease: Duration,
+        now: Instant,
+    ) -> Result<u64, Duration> {
         while self.leases.front().is_some_and(|&(_, ends)| ends <= now) {
             self.leases.pop_front();
         }
@@ -37,18 +42,18 @@ impl Probes {
     }
 
     /// One has ended: its place is free.
-    pub fn end(&mut self, probe: u64) {
+    pub(crate) fn end(&mut self, probe: u64) {
         self.leases.retain(|&(number, _)| number != probe);
     }
 
     /// One was good: whether as many were as are wanted.
-    pub fn good(&mut self, wanted: u32) -> bool {
+    pub(crate) fn good(&mut self, wanted: u32) -> bool {
         self.good += 1;
         self.good >= wanted
     }
 
     /// How many hold a place.
-    pub fn under_way(&self, now: Instant) -> usize {
+    pub(crate) fn under_way(&self, now: Instant) -> usize {
         self.leases.iter().filter(|&&(_, ends)| now < ends).count()
     }
 }

@@ -1,12 +1,223 @@
-//! A breaker: it stops calling an origin that fails, and finds out when it no longer does.
+//! A breaker stops calling an origin that fails, and finds out when it no longer does.
+//!
+//! Use it wherever a call that fails costs its caller a wait: around a client, or below a cache, which
+//! then answers at once with what it has. Do not use it for a single origin without anything to give
+//! instead, if every answer it still gives is better than none.
+//!
+//! | state | admits | becomes |
+//! |---|---|---|
+//! | closed | all calls | open, when too many of them fail or are slow |
+//! | open | none | half-open, after a second the first time, twice as long each further time |
+//! | half-open | three probes at once | closed after three good ones, open for longer after a bad one |
+//!
+//! ```
+//! use http::{Request, Response, StatusCode};
+//! use seawall::{BoxError, CircuitBreakerLayer, Rejected, circuit_breaker::State};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+//! let layer = CircuitBreakerLayer::new();
+//! let service = layer.layer(service_fn(|_: Request<()>| async {
+//!     let mut failure = Response::new(String::new());
+//!     *failure.status_mut() = StatusCode::BAD_GATEWAY;
+//!     Ok::<_, BoxError>(failure)
+//! }));
+//! for _ in 0..20 {
+//!     service.clone().oneshot(Request::new(())).await?;
+//! }
+//! assert_eq!(layer.breaker().state(), State::Open);
+//! let error = service.oneshot(Request::new(())).await.unwrap_err();
+//! let wait = Rejected::find(&*error).and_then(Rejected::wait); // about a second
+//! # assert!(wait.is_some_and(|wait| wait.as_millis() > 700 && wait.as_millis() < 1300));
+//! # Ok(()) }
+//! ```
+//!
+//! What counts, and when, is said at [`admission`](crate::admission); what an answer is taken for, at
+//! [`ByStatus`](crate::admission::ByStatus).
+//!
+//! # Errors
+//! [`Rejected`](crate::Rejected) with [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), and when
+//! another try makes sense. Errors of the inner service pass untouched.
+//!
+//! # Where the rules come from
+//! States, half-open and the windows: Nygard, *Release It!*, and resilience4j. Epochs, by which a call
+//! that was admitted before a change says nothing after it: the generations of gobreaker.
 
-pub mod breaker;
-pub mod half_open;
-pub mod row;
-pub mod settings;
-pub mod state;
-pub mod ticket;
-pub mod window;
+mod breaker;
+mod half_open;
+mod keyed;
+mod layer;
+mod row;
+mod settings;
+mod shared;
+mod state;
+mod successes;
+mod ticket;
+mod window;
 
-#[cfg(test)]
+#[cfg(all(test, not(seawall_loom)))]
 mod behaviour;
+#[cfg(all(test, seawall_loom))]
+mod models;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+pub use self::{
+    keyed::{BreakerKey, Breakers, ByHost, Each},
+    layer::{CircuitBreakerLayer, Made, Which},
+    state::{Cause, Mode, State, Transition},
+    window::{Counts, Window},
+};
+use self::{shared::Shared, ticket::Ticket};
+use crate::{
+    admission::{Admit, Outcome, Settle},
+    error::{Reason, Rejected},
+};
+
+/// One breaker, as its operator sees it: where it stands, and to take it over.
+///
+/// ```
+/// use seawall::{CircuitBreakerLayer, circuit_breaker::{Mode, State}};
+///
+/// let layer = CircuitBreakerLayer::new();
+/// let breaker = layer.breaker();
+/// breaker.force_open(); // the origin is being repaired
+/// assert_eq!((breaker.state(), breaker.mode()), (State::Open, Mode::ForcedOpen));
+/// breaker.reset();
+/// assert_eq!((breaker.state(), breaker.mode()), (State::Closed, Mode::Automatic));
+/// ```
+#[derive(Clone)]
+pub struct CircuitBreaker {
+    shared: Arc<Shared>,
+}
+
+impl CircuitBreaker {
+    /// What a call would meet now.
+    pub fn state(&self) -> State {
+        self.shared.state(Instant::now())
+    }
+
+    /// Who decides.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode()
+    }
+
+    /// The calls of the window, since it last changed its state.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts(Instant::now())
+    }
+
+    /// How many probes are under way.
+    pub fn probes(&self) -> usize {
+        self.shared.probes(Instant::now())
+    }
+
+    /// Refuses all calls, until told otherwise.
+    pub fn force_open(&self) {
+        let now = Instant::now();
+        self.shared.change(now, |breaker| breaker.force_open(now));
+    }
+
+    /// Admits all calls and counts none, until told otherwise.
+    pub fn force_closed(&self) {
+        let now = Instant::now();
+        self.shared.change(now, |breaker| breaker.force_closed(now));
+    }
+
+    /// Decides as ever, and refuses nobody; what it would have refused is an
+    /// [event](crate::observe::Event::CircuitRefused).
+    pub fn observe_only(&self) {
+        self.shared.change(Instant::now(), |breaker| {
+            breaker.observe_only();
+            None
+        });
+    }
+
+    /// Decides again. One that was forced open lets probes decide; one that was forced closed begins
+    /// anew.
+    pub fn automatic(&self) {
+        self.shared.change(Instant::now(), |breaker| {
+            breaker.automatic();
+            None
+        });
+    }
+
+    /// Forgets all it knows, and decides anew, closed.
+    pub fn reset(&self) {
+        let now = Instant::now();
+        self.shared.change(now, |breaker| breaker.reset(now));
+    }
+}
+
+impl fmt::Debug for CircuitBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("state", &self.state())
+            .field("mode", &self.mode())
+            .finish()
+    }
+}
+
+/// One breaker for all calls: what a [`CircuitBreakerLayer`] has unless it is
+/// [told otherwise](CircuitBreakerLayer::by).
+#[derive(Clone, Debug)]
+pub struct One {
+    shared: Arc<Shared>,
+}
+
+impl<Req> Admit<Req> for One {
+    type Ticket = Call;
+
+    fn admit(&self, _: &Req, now: Instant) -> Result<Call, Rejected> {
+        Call::admitted(&self.shared, now)
+    }
+}
+
+/// A call that a breaker has admitted.
+#[derive(Debug)]
+pub struct Call {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    latency: Option<Duration>,
+    retry_after: Option<Duration>,
+}
+
+impl Call {
+    fn admitted(shared: &Arc<Shared>, now: Instant) -> Result<Self, Rejected> {
+        match shared.admit(now) {
+            Ok(ticket) => {
+                let shared = Arc::clone(shared);
+                Ok(Self { shared, ticket, latency: None, retry_after: None })
+            }
+            Err(refused) => {
+                Err(Rejected::new(Reason::CircuitOpen).retry_after(refused.retry_after))
+            }
+        }
+    }
+}
+
+impl Settle for Call {
+    fn answered(&mut self, _: Outcome, latency: Duration, _: Instant) {
+        self.latency = Some(latency);
+    }
+
+    fn heed(&mut self, retry_after: Duration) {
+        self.retry_after = Some(retry_after);
+    }
+
+    fn settle(self, outcome: Outcome, took: Duration, now: Instant) {
+        let Self { shared, ticket, latency, retry_after } = self;
+        let (outcome, took) = match outcome {
+            Outcome::Success => (ticket::Outcome::Success, latency.unwrap_or(took)),
+            Outcome::Failure | Outcome::Overload => {
+                (ticket::Outcome::Failure, latency.unwrap_or(took))
+            }
+            // As if it had been given up at once, which is never held against anyone.
+            Outcome::Throttled | Outcome::Unrelated => (ticket::Outcome::Abandoned, Duration::ZERO),
+            Outcome::Abandoned => (ticket::Outcome::Abandoned, took),
+        };
+        shared.settle(ticket, outcome, took, retry_after, now);
+    }
+}

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Failures without a success between them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     length: usize,
     within: Duration,
     /// When the last of them were, as many as are needed.
@@ -17,12 +17,12 @@ pub struct Row {
 
 impl Row {
     /// Of so many failures, the last no later than so long after the first.
-    pub fn new(length: usize, within: Duration) -> Self {
+    pub(crate) fn new(length: usize, within: Duration) -> Self {
         Self { length: length.max(1), within, failures: VecDeque::new() }
     }
 
     /// One more: whether the row is complete.
-    pub fn failed(&mut self, now: Instant) -> bool {
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
         if self.failures.len() == self.length {
             self.failures.pop_front();
         }
@@ -31,7 +31,7 @@ impl Row {
     }
 
     /// A call succeeded.
-    pub fn broken(&mut self) {
+    pub(crate) fn broken(&mut self) {
         self.failures.clear();
     }
 }

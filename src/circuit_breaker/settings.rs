@@ -11,76 +11,77 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// What is out of range is taken to the nearest that is not: times to between 1 ms and a day.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Over which calls the rates are taken.
-    pub window: Window,
+    pub(crate) window: Window,
     /// It opens at this share of failures.
-    pub failures: Option<Rate>,
+    pub(crate) failures: Option<Rate>,
     /// It opens at this share of slow calls.
-    pub slow: Option<Slow>,
+    pub(crate) slow: Option<Slow>,
     /// It opens at so many failures without a success between them.
-    pub in_a_row: Option<InARow>,
+    pub(crate) in_a_row: Option<InARow>,
     /// What becomes of a call whose caller left.
-    pub abandoned: Abandoned,
+    pub(crate) abandoned: Abandoned,
     /// How long it is open the first time; each further time is twice as long.
-    pub open_for: Duration,
+    pub(crate) open_for: Duration,
     /// The longest of these times, and the longest that the origin's `Retry-After` is heeded.
-    pub longest: Duration,
+    pub(crate) longest: Duration,
     /// By which share these times are longer or shorter at random; from 0 to 0.9.
-    pub jitter: f64,
+    pub(crate) jitter: f64,
     /// Once it has been closed for so long, the next time is a first time again.
-    pub settled_after: Duration,
+    pub(crate) settled_after: Duration,
     /// So many good probes close it, and no more are under way at once; from 1 to 1,024.
-    pub probes: u32,
+    pub(crate) probes: u32,
     /// How long a probe holds its place: the deadline of a call, or somewhat more.
-    pub lease: Duration,
+    pub(crate) lease: Duration,
     /// How it takes up its calls again once it has closed.
-    pub ramp: Option<Ramp>,
+    pub(crate) ramp: Option<Ramp>,
 }
 
 /// A share of at least so many calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// From a millionth to 1, in whole millionths.
-    pub share: f64,
+    pub(crate) share: f64,
     /// Of fewer calls no share is taken. A window of fewer calls is its own minimum.
-    pub of_at_least: u64,
+    pub(crate) of_at_least: u64,
 }
 
 /// Which calls are slow, and how many of them are too many.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Slow {
+pub(crate) struct Slow {
     /// A call is slow that took longer.
-    pub after: Duration,
+    pub(crate) after: Duration,
     /// It opens at this share of them.
-    pub rate: Rate,
+    pub(crate) rate: Rate,
 }
 
 /// Failures without a success between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InARow {
+pub(crate) struct InARow {
     /// So many; from 1 to 1,024.
-    pub failures: usize,
+    pub(crate) failures: usize,
     /// The last of them no later than so long after the first.
-    pub within: Duration,
+    pub(crate) within: Duration,
 }
 
 /// What becomes of a call whose caller left before it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Abandoned {
+pub(crate) enum Abandoned {
     /// It says nothing of the origin.
     Ignored,
-    /// It is a failure if it had lasted so long: the caller's patience was the deadline.
+    /// It is a failure if it had lasted so long, at least a millisecond: the caller's patience was
+    /// the deadline.
     FailureAfter(Duration),
 }
 
 /// How a breaker takes up its calls again once it has closed: a share of them at first, then more.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ramp {
+pub(crate) struct Ramp {
     /// How long until all calls are admitted.
-    pub over: Duration,
+    pub(crate) over: Duration,
     /// The share of the calls that is admitted at once; from 0.01 to 1.
-    pub from: f64,
+    pub(crate) from: f64,
 }
 
 impl Default for Settings {
@@ -106,7 +107,8 @@ impl Default for Settings {
 impl Settings {
     /// For a store, whose calls are short and alike: five failures in a row within 10 s open it as
     /// well, and one probe closes it.
-    pub fn store() -> Self {
+    #[cfg(test)]
+    pub(crate) fn store() -> Self {
         Self {
             in_a_row: Some(InARow { failures: 5, within: Duration::from_secs(10) }),
             probes: 1,
@@ -127,7 +129,10 @@ impl Settings {
             in_a_row: self
                 .in_a_row
                 .map(|row| InARow { failures: row.failures.clamp(1, 1024), ..row }),
-            abandoned: self.abandoned,
+            abandoned: match self.abandoned {
+                Abandoned::Ignored => Abandoned::Ignored,
+                Abandoned::FailureAfter(lasted) => Abandoned::FailureAfter(lasted.max(SHORTEST)),
+            },
             open_for,
             longest: time(self.longest).max(open_for),
             jitter: within(self.jitter, 0.0, 0.9),

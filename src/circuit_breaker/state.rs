@@ -55,4 +55,6 @@ pub enum Cause {
     GoodProbes,
     /// The operator changed it.
     Operator,
+    /// It was not in use any more, and made room for another.
+    Forgotten,
 }

@@ -9,7 +9,7 @@ const SOONEST: Duration = Duration::from_millis(1);
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// With an answer that speaks for the origin.
     Success,
     /// With an answer that speaks against it, or with none.
@@ -20,9 +20,9 @@ pub enum Outcome {
 
 /// A call was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// When to try again; never zero.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 impl Refused {
@@ -34,7 +34,7 @@ impl Refused {
 /// Leave to make one call; to be settled once.
 #[derive(Debug, PartialEq)]
 #[must_use = "a probe that is never settled holds its place for its lease"]
-pub struct Ticket {
+pub(crate) struct Ticket {
     pub(super) epoch: u64,
     pub(super) place: Place,
     pub(super) changed: Option<Transition>,
@@ -57,12 +57,12 @@ impl Ticket {
     }
 
     /// The change that this admission brought about.
-    pub fn changed(&self) -> Option<Transition> {
+    pub(crate) fn changed(&self) -> Option<Transition> {
         self.changed
     }
 
     /// The refusal that this call would have met if the breaker did not only observe.
-    pub fn would_be_refused(&self) -> Option<Refused> {
+    pub(crate) fn would_be_refused(&self) -> Option<Refused> {
         match self.place {
             Place::Uncounted(refused) => refused,
             Place::Call | Place::Probe(_) => None,
@@ -73,7 +73,7 @@ impl Ticket {
 /// All that the steady path needs to know, in one word for an atomic: while every call is admitted,
 /// it gives the tickets, and nobody asks the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word(u64);
+pub(crate) struct Word(u64);
 
 impl Word {
     const ADMITS_ALL: u64 = 1 << 2;
@@ -90,17 +90,18 @@ impl Word {
     }
 
     /// A word from [`bits`](Self::bits).
-    pub fn from_bits(bits: u64) -> Self {
+    pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
     /// What to keep in the atomic.
-    pub fn bits(self) -> u64 {
+    pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
     /// The state since the last change; open even if its time is over.
-    pub fn state(self) -> State {
+    #[cfg(test)]
+    pub(crate) fn state(self) -> State {
         match self.0 & 3 {
             0 => State::Closed,
             1 => State::Open,
@@ -109,14 +110,14 @@ impl Word {
     }
 
     /// A ticket, if every call is admitted.
-    pub fn ticket(self) -> Option<Ticket> {
+    pub(crate) fn ticket(self) -> Option<Ticket> {
         let place = if self.counts() { Place::Call } else { Place::Uncounted(None) };
         (self.0 & Self::ADMITS_ALL != 0).then(|| Ticket::new(self.epoch(), place))
     }
 
     /// Whether a call with this ticket, if it ends well and in time, may be counted later together
     /// with others.
-    pub fn batches(self, ticket: &Ticket) -> bool {
+    pub(crate) fn batches(self, ticket: &Ticket) -> bool {
         self.counts() && ticket.epoch == self.epoch() && ticket.place == Place::Call
     }
 

@@ -33,7 +33,7 @@ impl Window {
 
 /// How one call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// In time, with an answer.
     Well,
     /// With an answer that was long in coming.
@@ -81,7 +81,7 @@ impl Counts {
 
 /// The calls of a window.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Tally {
+pub(crate) enum Tally {
     /// The last so many.
     Ring(Ring),
     /// Those of a time.
@@ -90,7 +90,7 @@ pub enum Tally {
 
 impl Tally {
     /// An empty one, of a window within its bounds.
-    pub fn new(window: Window, now: Instant) -> Self {
+    pub(crate) fn new(window: Window, now: Instant) -> Self {
         match window.clamped() {
             Window::Calls(size) => {
                 Self::Ring(Ring { size, calls: Vec::new(), oldest: 0, total: Counts::default() })
@@ -106,7 +106,7 @@ impl Tally {
     }
 
     /// Counts so many calls that ended so, at a time that may lie somewhat back.
-    pub fn record(&mut self, calls: u64, ended: Ended, at: Instant) {
+    pub(crate) fn record(&mut self, calls: u64, ended: Ended, at: Instant) {
         match self {
             Self::Ring(ring) => {
                 for _ in 0..calls.min(ring.size as u64) {
@@ -118,7 +118,7 @@ impl Tally {
     }
 
     /// What is in the window now.
-    pub fn counts(&mut self, now: Instant) -> Counts {
+    pub(crate) fn counts(&mut self, now: Instant) -> Counts {
         match self {
             Self::Ring(ring) => ring.total,
             Self::Slices(slices) => {
@@ -129,7 +129,7 @@ impl Tally {
     }
 
     /// Forgets all calls.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         match self {
             Self::Ring(ring) => {
                 ring.calls.clear();
@@ -144,7 +144,7 @@ impl Tally {
     }
 
     /// How late calls may be recorded, at the time of the first of them, and lose a slice at most.
-    pub fn slice(&self) -> Option<Duration> {
+    pub(crate) fn slice(&self) -> Option<Duration> {
         match self {
             Self::Ring(_) => None,
             Self::Slices(slices) => Some(slices.slice),
@@ -154,7 +154,7 @@ impl Tally {
 
 /// The last calls, one by one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ring {
+pub(crate) struct Ring {
     size: usize,
     calls: Vec<Ended>,
     oldest: usize,
@@ -176,7 +176,7 @@ impl Ring {
 
 /// The calls of a time, by slices of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slices {
+pub(crate) struct Slices {
     since: Instant,
     slice: Duration,
     newest: u64,

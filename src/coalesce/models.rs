@@ -3,10 +3,7 @@
 //! Run with `RUSTFLAGS="--cfg seawall_loom" cargo test --lib --release models`. Each model has a
 //! mutant, the same model with one guard removed, that must fail.
 
-use std::{
-    process::Command,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use loom::{future::block_on, thread};
 use tokio::time::{Duration, Instant};
@@ -20,7 +17,7 @@ use crate::{
     error::SharedError,
     journal::{Fence, Journal},
     observe::Listener,
-    sync::{Mutex, atomic::AtomicUsize, atomic::Ordering, guarded, lock, removed},
+    sync::{Mutex, atomic::AtomicUsize, atomic::Ordering, guarded, holds_only_with, lock},
 };
 
 type Table = Arc<Flights<u8, u8>>;
@@ -60,24 +57,6 @@ fn read(reader: &mut Reader<u8>) -> Vec<u8> {
             other => panic!("the body is complete: {other:?}"),
         }
     }
-}
-
-/// Holds as it is; with the guard removed the same test, in a process of its own, must fail.
-fn holds_only_with(guard: &'static str, model: fn()) {
-    loom::model(model);
-    if removed().is_some() {
-        return;
-    }
-    let test = std::thread::current().name().expect("a test has a name").to_owned();
-    let mutant = Command::new(std::env::current_exe().expect("a test runs from a file"))
-        .args([&*test, "--exact"])
-        .env("SEAWALL_MUTANT", guard)
-        .output()
-        .expect("it can be started once more");
-    let said = String::from_utf8_lossy(&mutant.stdout);
-    assert!(said.contains("running 1 test"), "{said}");
-    assert!(!mutant.status.success(), "the model does not notice: {guard}");
-    println!("without \"{guard}\" it fails, as it must");
 }
 
 #[test]

@@ -1,5 +1,4 @@
 //! How much it matters that a call is answered, and what part of a limit that is worth. Pure.
-
 /// How much it matters that a call is answered, the least first: as the limit fills, those are
 /// refused first.
 ///

@@ -12,11 +12,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::criticality::{CLASSES, Criticality, Fills, Shares};
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{
+    atomic::{AtomicU64, Ordering::Relaxed},
+    guarded,
+};
 
 /// Admits calls up to a limit that may change at any time.
 #[derive(Debug)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     word: AtomicU64,
     fills: Fills,
     began: Instant,
@@ -53,7 +56,7 @@ impl Word {
 
 impl Limiter {
     /// A limiter with nothing in flight. Limits are taken to lie within 1 and 2,097,151.
-    pub fn new(limit: usize, shares: &Shares, now: Instant) -> Self {
+    pub(crate) fn new(limit: usize, shares: &Shares, now: Instant) -> Self {
         Self {
             word: AtomicU64::new(
                 Word { limit: countable(limit), background: 0, in_flight: 0 }.pack(),
@@ -66,7 +69,15 @@ impl Limiter {
 
     /// Admits a call of `class` if there is room for one; how many are in flight then, itself
     /// included. What is admitted is to be [released](Self::release) once.
-    pub fn admit(&self, class: Criticality) -> Option<usize> {
+    pub(crate) fn admit(&self, class: Criticality) -> Option<usize> {
+        if !guarded("a limit is checked and filled at once") {
+            let now = Word::unpack(self.word.load(Relaxed));
+            let room = now.in_flight < self.fills.of(class, now.limit);
+            return room.then(|| {
+                let before = self.word.fetch_add(Word::one(class).pack(), Relaxed);
+                Word::unpack(before).in_flight as usize + 1
+            });
+        }
         // Nothing else is read or written by the leave of this word: its own order is enough.
         let admitted = self.word.fetch_update(Relaxed, Relaxed, |word| {
             let now = Word::unpack(word);
@@ -79,13 +90,13 @@ impl Limiter {
     }
 
     /// Gives back the place of a call that was admitted as one of `class`.
-    pub fn release(&self, class: Criticality) {
+    pub(crate) fn release(&self, class: Criticality) {
         let before = self.word.fetch_sub(Word::one(class).pack(), Relaxed);
         debug_assert!(Word::unpack(before).in_flight > 0, "released what was never admitted");
     }
 
     /// Changes the limit, for all calls from now on.
-    pub fn resize(&self, limit: usize) {
+    pub(crate) fn resize(&self, limit: usize) {
         let limit = countable(limit);
         let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
             let now = Word::unpack(word);
@@ -94,12 +105,12 @@ impl Limiter {
     }
 
     /// The limit in force.
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         Word::unpack(self.word.load(Relaxed)).limit as usize
     }
 
     /// How many calls are in flight.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         Word::unpack(self.word.load(Relaxed)).in_flight as usize
     }
 
@@ -109,7 +120,7 @@ impl Limiter {
     /// while tends to last as long again, but at least a second and at most 30 s; and up to half of
     /// it more, so that not all come back at once. `random` is drawn from [0, 1). Five seconds
     /// without a refusal end the spell.
-    pub fn refused(&self, class: Criticality, now: Instant, random: f64) -> Duration {
+    pub(crate) fn refused(&self, class: Criticality, now: Instant, random: f64) -> Duration {
         // From one on: zero is the spell before the first.
         let second = now.duration_since(self.began).as_secs().min(MOST_SECONDS - 1) + 1;
         let mut since = second;
@@ -227,23 +238,26 @@ mod models {
     use loom::{sync::Arc, thread};
 
     use super::*;
+    use crate::sync::holds_only_with;
 
     #[test]
-    fn no_call_is_admitted_over_the_limit_then_in_force() {
-        loom::model(|| {
+    fn models_no_call_is_admitted_over_the_limit_then_in_force() {
+        holds_only_with("a limit is checked and filled at once", || {
             let limiter = Arc::new(Limiter::new(2, &Shares::default(), Instant::now()));
             assert_eq!(limiter.admit(Criticality::Normal), Some(1));
-            let other = Arc::clone(&limiter);
-            let other = thread::spawn(move || {
-                let admitted = other.admit(Criticality::Critical);
-                admitted.inspect(|_| other.release(Criticality::Critical))
-            });
-            // In force from here on: with one in flight, nobody is admitted any more.
+            let caller = |class| {
+                let limiter = Arc::clone(&limiter);
+                move || {
+                    let admitted = limiter.admit(class);
+                    assert!(admitted.is_none_or(|in_flight| in_flight <= 2), "{admitted:?}");
+                    admitted.inspect(|_| limiter.release(class));
+                }
+            };
+            let other = thread::spawn(caller(Criticality::Critical));
+            caller(Criticality::Normal)();
+            other.join().unwrap();
             limiter.resize(1);
-            let in_flight = limiter.in_flight();
             assert_eq!(limiter.admit(Criticality::Critical), None);
-            assert!(limiter.in_flight() <= in_flight);
-            assert!(other.join().unwrap().is_none_or(|in_flight| in_flight == 2));
             limiter.release(Criticality::Normal);
             assert_eq!((limiter.in_flight(), limiter.limit()), (0, 1));
             assert_eq!(limiter.admit(Criticality::Background), Some(1));

@@ -1,8 +1,12 @@
 //! Events as counters and histograms of the `metrics` facade.
 
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_histogram, gauge,
+    histogram,
+};
 
 use super::{Aside, Event, Observer, Operation, Pass};
+use crate::circuit_breaker::{State, Transition};
 
 /// Counts events with the [`metrics`](::metrics) facade.
 ///
@@ -16,6 +20,11 @@ use super::{Aside, Event, Observer, Operation, Pass};
 /// | `seawall_refreshes_skipped_total` | counter, fetches | – | those that were too many at once |
 /// | `seawall_back_offs_total` | counter, failures | – | failures after which a key is left alone for a while |
 /// | `seawall_invalidations_total` | counter, records | `kind`: `hard`, `soft` | invalidations written |
+/// | `seawall_circuits_open` | gauge, breakers | – | breakers that are open or half-open |
+/// | `seawall_circuit_changes_total` | counter, changes | `to`: `closed`, `open`, `half-open` | changes of a breaker's state |
+/// | `seawall_circuit_refused_total` | counter, calls | – | calls that a breaker refused |
+/// | `seawall_shed_total` | counter, calls | `criticality`: `background`, `sheddable`, `normal`, `critical` | calls refused because too many were in flight |
+/// | `seawall_over_quota_total` | counter, calls | – | calls refused because a quota was used up |
 /// | `seawall_misses_total` | counter, calls | – | calls that began a fetch |
 /// | `seawall_followers_total` | counter, calls | – | calls that joined a fetch |
 /// | `seawall_passes_total` | counter, calls | `why`: `request`, `key`, `remembered`, `not-shared`, `full`, `draining`, `switched-off` | calls sent to the origin alone |
@@ -62,7 +71,13 @@ pub struct Metrics {
     handed_over: Counter,
     orphans_cancelled: Counter,
     foreign_entries: Counter,
+    circuits_open: Gauge,
+    circuit_refused: Counter,
+    shed: [Counter; CLASSES.len()],
+    over_quota: Counter,
 }
+
+const CLASSES: [&str; 4] = ["background", "sheddable", "normal", "critical"];
 
 const PASSES: [&str; 7] =
     ["request", "key", "remembered", "not-shared", "full", "draining", "switched-off"];
@@ -96,6 +111,10 @@ impl Metrics {
             handed_over: counter!("seawall_handed_over_total"),
             orphans_cancelled: counter!("seawall_orphans_cancelled_total"),
             foreign_entries: counter!("seawall_foreign_entries_total"),
+            circuits_open: gauge!("seawall_circuits_open"),
+            circuit_refused: counter!("seawall_circuit_refused_total"),
+            shed: CLASSES.map(|class| counter!("seawall_shed_total", "criticality" => class)),
+            over_quota: counter!("seawall_over_quota_total"),
         }
     }
 }
@@ -155,6 +174,25 @@ impl Observer for Metrics {
                 counter!("seawall_store_failures_total", "operation" => operation).increment(1);
             }
             Event::ForeignEntry => self.foreign_entries.increment(1),
+            Event::CircuitChanged(Transition { from, to, .. }) => {
+                // Of all breakers together: none leaves a state of its own behind.
+                match (from, to) {
+                    (State::Closed, _) => self.circuits_open.increment(1.0),
+                    (_, State::Closed) => self.circuits_open.decrement(1.0),
+                    _ => {}
+                }
+                let to = match to {
+                    State::Closed => "closed",
+                    State::Open => "open",
+                    State::HalfOpen => "half-open",
+                };
+                counter!("seawall_circuit_changes_total", "to" => to).increment(1);
+            }
+            Event::CircuitRefused { observed_only } => {
+                self.circuit_refused.increment(u64::from(!observed_only));
+            }
+            Event::Shed(class) => self.shed[*class as usize].increment(1),
+            Event::OverQuota => self.over_quota.increment(1),
         }
     }
 }

@@ -23,8 +23,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::rfc9111::storing::Refusal;
 pub use crate::staleness::Stale;
+use crate::{circuit_breaker::Transition, load_shed::Criticality, rfc9111::storing::Refusal};
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -144,6 +144,17 @@ pub enum Event<'e> {
     /// A caller was refused: the origin failed for its key a moment ago, and there is nothing to give
     /// instead.
     Refused,
+    /// A circuit breaker changed its state.
+    CircuitChanged(Transition),
+    /// A circuit breaker refused a call.
+    CircuitRefused {
+        /// It would have: it was told only to observe, and the call went on.
+        observed_only: bool,
+    },
+    /// A call was refused because too many were in flight.
+    Shed(Criticality),
+    /// A call was refused because its caller has used up its quota.
+    OverQuota,
     /// A fetch began behind an answer that was given already.
     Refreshing,
     /// An answer was given that is due to be refreshed, and was not: too many are, at once.

@@ -33,6 +33,9 @@ impl Observer for Tracing {
                 warn!(target: "seawall", ?operation, %error, "a store failed");
             }
             Event::ForeignEntry => warn!(target: "seawall", "an entry lies under another's key"),
+            Event::CircuitChanged(transition) => {
+                warn!(target: "seawall", ?transition, "a circuit breaker changed its state");
+            }
             Event::Remembered(_)
             | Event::BackedOff { .. }
             | Event::Invalidated { .. }

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
+
 const WEEKDAYS: [&[u8]; 7] =
     [b"Thursday", b"Friday", b"Saturday", b"Sunday", b"Monday", b"Tuesday", b"Wednesday"];
 const MONTHS: [&[u8]; 12] = [
@@ -53,6 +55,16 @@ pub fn parse_at(value: &[u8], now: SystemTime) -> Option<SystemTime> {
         }
     };
     rest.in_year(year)
+}
+
+/// How long a `Retry-After` asks to wait from `now` on: seconds, or a date that is not past
+/// (RFC 9110 §10.2.3).
+#[must_use]
+pub fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+    let value = value.as_bytes();
+    let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
+    let date = || parse_at(value, now)?.duration_since(now).ok();
+    seconds.map(Duration::from_secs).or_else(date)
 }
 
 /// Writes a date as IMF-fixdate, to the second below; years are held to 0000–9999.

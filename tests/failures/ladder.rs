@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use seawall::{
-    Cache, CacheLayer, FetchError, Rejected,
-    cache::{CacheBuilder, CacheService, Failed},
+    Cache, CacheLayer, Failed, FetchError, Rejected,
+    cache::{CacheBuilder, CacheService},
     journal::Invalidation,
 };
 use tokio::{

@@ -40,4 +40,8 @@ impl Limit for Fixed {
     }
 
     fn sample(&mut self, _: &Sample, _: Instant) {}
+
+    fn learns(&self) -> bool {
+        false
+    }
 }

@@ -60,6 +60,11 @@ pub trait Limit: Debug + Send + 'static {
 
     /// Learns from a call that has ended, or whose answer has begun.
     fn sample(&mut self, sample: &Sample, now: Instant);
+
+    /// Whether samples make a difference: where not, none are taken.
+    fn learns(&self) -> bool {
+        true
+    }
 }
 
 /// What one call says about the origin.

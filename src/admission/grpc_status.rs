@@ -1,0 +1,127 @@
+//! How a gRPC call went: its status is in the trailers, or in the head where there is nothing else.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+
+use super::{
+    Classify, Outcome, Permit, PermitBody, Settle,
+    body::AtEnd,
+    classify::{Rules, held, is_unrelated},
+};
+use crate::{
+    error::{BoxError, Rejected},
+    fallback::Fallback,
+    grpc, marks,
+};
+
+/// By the `grpc-status` of the answer, for services that serve nothing but gRPC: it is read from the
+/// trailers, to which the permit is held, or from the head of an answer without a body.
+///
+/// | status | outcome |
+/// |---|---|
+/// | 2 unknown, 13 internal, 15 data loss | failure |
+/// | 14 unavailable | failure; with `grpc-retry-pushback-ms` overload, and the breaker heeds it |
+/// | 4 deadline exceeded | overload |
+/// | 8 resource exhausted | throttled |
+/// | 1 cancelled | unrelated |
+/// | any other | success, also where it is the caller's fault |
+/// | none at all, or no 200 | failure |
+///
+/// [`ByStatus`](super::ByStatus) does the same for answers whose `Content-Type` is gRPC's.
+#[derive(Clone, Debug, Default)]
+pub struct ByGrpcStatus {
+    rules: Rules,
+}
+
+impl ByGrpcStatus {
+    /// The table above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// See [`ByStatus::error`](super::ByStatus::error).
+    #[must_use]
+    pub fn error(
+        mut self,
+        outcome: impl Fn(&(dyn Error + 'static)) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        self.rules.error(outcome);
+        self
+    }
+}
+
+/// What of a gRPC answer is known at its head.
+pub(super) fn at_end(fields: &HeaderMap) -> AtEnd {
+    of(fields).map_or(AtEnd::Trailers, AtEnd::Known)
+}
+
+/// What these fields, of a head or of trailers, say of the call.
+pub(super) fn of(fields: &HeaderMap) -> Option<Outcome> {
+    Some(match grpc::status(fields)? {
+        grpc::UNAVAILABLE if grpc::pushback(fields).is_some() => Outcome::Overload,
+        grpc::UNKNOWN | grpc::INTERNAL | grpc::UNAVAILABLE | grpc::DATA_LOSS => Outcome::Failure,
+        grpc::DEADLINE_EXCEEDED => Outcome::Overload,
+        grpc::RESOURCE_EXHAUSTED => Outcome::Throttled,
+        grpc::CANCELLED => Outcome::Unrelated,
+        _ => Outcome::Success,
+    })
+}
+
+impl<B, R> Classify<Request<B>, Response<R>> for ByGrpcStatus
+where
+    R: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    type Answer<T: Settle> = Response<PermitBody<R, T>>;
+
+    fn answered<T: Settle>(
+        &self,
+        answer: Response<R>,
+        permit: Permit<T>,
+    ) -> Response<PermitBody<R, T>> {
+        let at_end = if is_unrelated(&answer) {
+            AtEnd::Known(Outcome::Unrelated)
+        } else if answer.status() == StatusCode::OK {
+            at_end(answer.headers())
+        } else {
+            AtEnd::Known(Outcome::Failure)
+        };
+        held(answer, permit, at_end)
+    }
+
+    fn failed(&self, error: &(dyn Error + Send + Sync + 'static)) -> Outcome {
+        self.rules.failed(error)
+    }
+
+    fn mark(&self, request: &mut Request<B>) {
+        marks::ask_whence(request.extensions_mut());
+    }
+
+    fn instead<T: Settle>(
+        &self,
+        request: &Request<B>,
+        rejected: &Rejected,
+    ) -> Option<Response<PermitBody<R, T>>> {
+        self.rules.instead(request, rejected)
+    }
+}
+
+/// A [`Classify`] of HTTP answers, to which a fallback can be given.
+pub trait FallsBack {
+    #[doc(hidden)]
+    fn fall_back_to(&mut self, fallback: Fallback);
+}
+
+impl FallsBack for ByGrpcStatus {
+    fn fall_back_to(&mut self, fallback: Fallback) {
+        self.rules.fallback(fallback);
+    }
+}
+
+impl FallsBack for super::ByStatus {
+    fn fall_back_to(&mut self, fallback: Fallback) {
+        self.rules.fallback(fallback);
+    }
+}

@@ -1,0 +1,99 @@
+//! Exhaustive models of a breaker that two threads share.
+
+use std::{sync::Arc, time::Duration};
+
+use loom::thread;
+use tokio::time::Instant;
+
+use super::{
+    Call,
+    settings::{InARow, Settings},
+    shared::Shared,
+    state::State,
+    ticket::Outcome,
+};
+use crate::{
+    admission::{self, Permit},
+    observe::Listener,
+    sync::holds_only_with,
+};
+
+/// One failure opens it, for a millisecond.
+fn touchy(now: Instant) -> Arc<Shared> {
+    let settings = Settings {
+        in_a_row: Some(InARow { failures: 1, within: Duration::MAX }),
+        open_for: Duration::from_millis(1),
+        longest: Duration::from_millis(1),
+        probes: 1,
+        ..Settings::default()
+    };
+    Arc::new(Shared::new(settings, Listener::default(), now))
+}
+
+fn end(breaker: &Shared, outcome: Outcome, now: Instant) {
+    if let Ok(ticket) = breaker.admit(now) {
+        breaker.settle(ticket, outcome, Duration::ZERO, None, now);
+    }
+}
+
+#[test]
+fn models_nobody_is_admitted_once_it_is_open() {
+    holds_only_with("the word changes under the lock", || {
+        let now = Instant::now();
+        let breaker = touchy(now);
+        let other = Arc::clone(&breaker);
+        let other = thread::spawn(move || end(&other, Outcome::Abandoned, now));
+        end(&breaker, Outcome::Failure, now);
+        assert!(breaker.admit(now).is_err(), "its own failure has opened it");
+        other.join().unwrap();
+        assert!(breaker.admit(now).is_err());
+        assert_eq!(breaker.state(now), State::Open);
+    });
+}
+
+#[test]
+fn models_a_success_counts_in_its_own_epoch_alone() {
+    holds_only_with("a success is of its epoch", || {
+        let now = Instant::now();
+        let breaker = touchy(now);
+        let ticket = breaker.admit(now).unwrap();
+        let other = Arc::clone(&breaker);
+        let straggler = thread::spawn(move || {
+            other.settle(ticket, Outcome::Success, Duration::ZERO, None, now);
+        });
+        breaker.change(now, |breaker| breaker.reset(now));
+        straggler.join().unwrap();
+        assert_eq!(breaker.counts(now).calls, 0);
+        end(&breaker, Outcome::Success, now);
+        assert_eq!(breaker.counts(now).calls, 1);
+    });
+}
+
+#[test]
+fn models_one_probe_at_once_and_a_dropped_one_frees_its_place() {
+    loom::model(|| {
+        let now = Instant::now();
+        let breaker = touchy(now);
+        end(&breaker, Outcome::Failure, now);
+        let later = now + Duration::from_millis(2);
+        let probe = move |breaker: &Arc<Shared>| {
+            Call::admitted(breaker, later).ok().map(|call| Permit::new(call, later))
+        };
+        let other = Arc::clone(&breaker);
+        let other = thread::spawn(move || {
+            let permit = probe(&other);
+            if permit.is_some() {
+                assert_eq!(other.probes(later), 1);
+            }
+            drop(permit);
+        });
+        let mine = probe(&breaker);
+        assert!(breaker.probes(later) <= 1);
+        drop(mine);
+        other.join().unwrap();
+        assert_eq!((breaker.probes(later), breaker.state(later)), (0, State::HalfOpen));
+        let last = probe(&breaker).expect("the place is free");
+        last.settle(admission::Outcome::Success);
+        assert_eq!(breaker.state(later), State::Closed);
+    });
+}
