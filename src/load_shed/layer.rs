@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 
 use super::{
+    charge::{Charge, NoQuota},
     criticality::Shares,
     limit::{Fixed, Limit, Target},
     rank::{ByMethod, Rank},
@@ -22,11 +23,11 @@ use crate::{
 ///
 /// All services that one layer makes share one limit. [`shares`](Self::shares) and
 /// [`observer`](Self::observer) make a new one: take the [gauge](Self::gauge) last.
-pub struct LoadShedLayer<R = ByMethod, C = ByStatus> {
+pub struct LoadShedLayer<R = ByMethod, C = ByStatus, Q = NoQuota> {
     limit: Arc<Mutex<Box<dyn Limit>>>,
     shares: Shares,
     listener: Listener,
-    shedder: Shedder<R>,
+    shedder: Shedder<R, Q>,
     classify: C,
 }
 
@@ -36,7 +37,7 @@ impl LoadShedLayer {
         let limit: Arc<Mutex<Box<dyn Limit>>> = Arc::new(Mutex::new(Box::new(limit)));
         let (shares, listener) = (Shares::default(), Listener::default());
         let shared = Shared::new(&limit, &shares, listener.clone(), Instant::now());
-        let shedder = Shedder { rank: ByMethod, shared: Arc::new(shared) };
+        let shedder = Shedder { rank: ByMethod, charge: NoQuota, shared: Arc::new(shared) };
         Self { limit, shares, listener, shedder, classify: ByStatus::new() }
     }
 
@@ -63,7 +64,7 @@ impl Default for LoadShedLayer {
     }
 }
 
-impl<R, C> LoadShedLayer<R, C> {
+impl<R, C, Q> LoadShedLayer<R, C, Q> {
     /// What the limit stands at.
     pub fn gauge(&self) -> Gauge {
         Gauge { shared: Arc::clone(&self.shedder.shared) }
@@ -104,27 +105,42 @@ impl<R, C> LoadShedLayer<R, C> {
     /// });
     /// # let _ = layer;
     /// ```
-    pub fn criticality<Q>(self, rank: Q) -> LoadShedLayer<Q, C> {
-        let Self { limit, shares, listener, shedder: Shedder { shared, .. }, classify } = self;
-        LoadShedLayer { limit, shares, listener, shedder: Shedder { rank, shared }, classify }
+    pub fn criticality<N>(self, rank: N) -> LoadShedLayer<N, C, Q> {
+        self.deciding(|Shedder { charge, shared, .. }| Shedder { rank, charge, shared })
     }
 
     /// What says how a call went: [`ByStatus`] unless set.
-    pub fn classify<D>(self, classify: D) -> LoadShedLayer<R, D> {
+    pub fn classify<D>(self, classify: D) -> LoadShedLayer<R, D, Q> {
         let Self { limit, shares, listener, shedder, .. } = self;
         LoadShedLayer { limit, shares, listener, shedder, classify }
     }
+
+    #[allow(dead_code, reason = "quotas need it, which are a feature")]
+    pub(super) fn map_charge<P>(self, map: impl FnOnce(Q) -> P) -> LoadShedLayer<R, C, P> {
+        self.deciding(|Shedder { rank, charge, shared }| {
+            let charge = map(charge);
+            Shedder { rank, charge, shared }
+        })
+    }
+
+    fn deciding<N, P>(
+        self,
+        decide: impl FnOnce(Shedder<R, Q>) -> Shedder<N, P>,
+    ) -> LoadShedLayer<N, C, P> {
+        let Self { limit, shares, listener, shedder, classify } = self;
+        LoadShedLayer { limit, shares, listener, shedder: decide(shedder), classify }
+    }
 }
 
-impl<S, R: Clone, C: Clone> Layer<S> for LoadShedLayer<R, C> {
-    type Service = Admission<S, Shedder<R>, C>;
+impl<S, R: Clone, C: Clone, Q: Clone> Layer<S> for LoadShedLayer<R, C, Q> {
+    type Service = Admission<S, Shedder<R, Q>, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Admission::new(inner, self.shedder.clone(), self.classify.clone())
     }
 }
 
-impl<R: Clone, C: Clone> Clone for LoadShedLayer<R, C> {
+impl<R: Clone, C: Clone, Q: Clone> Clone for LoadShedLayer<R, C, Q> {
     fn clone(&self) -> Self {
         Self {
             limit: Arc::clone(&self.limit),
@@ -136,7 +152,7 @@ impl<R: Clone, C: Clone> Clone for LoadShedLayer<R, C> {
     }
 }
 
-impl<R, C> fmt::Debug for LoadShedLayer<R, C> {
+impl<R, C, Q> fmt::Debug for LoadShedLayer<R, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadShedLayer")
             .field("gauge", &self.gauge())
@@ -146,29 +162,35 @@ impl<R, C> fmt::Debug for LoadShedLayer<R, C> {
 }
 
 /// What decides for a [`LoadShedLayer`].
-pub struct Shedder<R = ByMethod> {
+pub struct Shedder<R = ByMethod, Q = NoQuota> {
     rank: R,
+    charge: Q,
     shared: Arc<Shared>,
 }
 
-impl<R, Req> Admit<Req> for Shedder<R>
+impl<R, Q, Req> Admit<Req> for Shedder<R, Q>
 where
     R: Rank<Req>,
+    Q: Charge<Req>,
 {
     type Ticket = Call;
 
     fn admit(&self, request: &Req, now: Instant) -> Result<Call, Rejected> {
-        self.shared.admit(self.rank.criticality(request), now)
+        // What there is no room for is charged to nobody.
+        let call = self.shared.admit(self.rank.criticality(request), now)?;
+        self.shared.charged(self.charge.charge(request, now))?;
+        Ok(call)
     }
 }
 
-impl<R: Clone> Clone for Shedder<R> {
+impl<R: Clone, Q: Clone> Clone for Shedder<R, Q> {
     fn clone(&self) -> Self {
-        Self { rank: self.rank.clone(), shared: Arc::clone(&self.shared) }
+        let (rank, charge) = (self.rank.clone(), self.charge.clone());
+        Self { rank, charge, shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<R> fmt::Debug for Shedder<R> {
+impl<R, Q> fmt::Debug for Shedder<R, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shedder").finish_non_exhaustive()
     }

@@ -33,6 +33,10 @@
 //! that changes something (POST, PUT, DELETE, …) is `Critical`, and all else, gRPC included, `Normal`:
 //! reads are refused before writes. [`Shares`] say how far each class may fill the limit.
 //!
+//! # Quotas
+//! With the feature `quota`, a layer can also give each caller an account of its own, so that one that
+//! asks for too much is refused before the others are: `LoadShedLayer::quota`.
+//!
 //! # What counts
 //! A call is in flight until its body has ended or was dropped. See [`admission`](crate::admission) for
 //! what a limit learns from, and [`limit`] for how.
@@ -42,14 +46,23 @@
 //! [`Reason::OverQuota`](crate::Reason::OverQuota), and when another try makes sense. Errors of the
 //! inner service pass untouched.
 
+mod charge;
 mod criticality;
 mod layer;
 pub mod limit;
 mod limiter;
+#[cfg(feature = "quota")]
+mod quota;
+#[cfg(feature = "quota")]
+mod quota_layer;
 mod rank;
 mod shared;
 
+#[cfg(feature = "quota")]
+pub use self::{quota::Rate, quota_layer::Quota};
+
 pub use self::{
+    charge::{Charge, Charged, NoQuota},
     criticality::{Criticality, Shares},
     layer::{LoadShedLayer, Shedder},
     rank::{ByMethod, Rank},

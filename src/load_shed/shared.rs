@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    charge::Charged,
     criticality::{Criticality, Shares},
     limit::{self, Limit, Sample},
     limiter::Limiter,
@@ -53,6 +54,21 @@ impl Shared {
                 self.listener.tell(&Event::Shed(class));
                 let wait = self.limiter.refused(class, now, fastrand::f64());
                 Err(Rejected::new(Reason::Shed).retry_after(wait))
+            }
+        }
+    }
+
+    /// What a charge comes to.
+    pub(super) fn charged(&self, charged: Charged) -> Result<(), Rejected> {
+        match charged {
+            Charged::Paid => Ok(()),
+            Charged::Unknown => {
+                self.listener.tell(&Event::QuotaTableFull);
+                Ok(())
+            }
+            Charged::OverQuota(wait) => {
+                self.listener.tell(&Event::OverQuota);
+                Err(Rejected::new(Reason::OverQuota).retry_after(wait))
             }
         }
     }

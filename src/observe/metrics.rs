@@ -25,6 +25,7 @@ use crate::circuit_breaker::{State, Transition};
 /// | `seawall_circuit_refused_total` | counter, calls | – | calls that a breaker refused |
 /// | `seawall_shed_total` | counter, calls | `criticality`: `background`, `sheddable`, `normal`, `critical` | calls refused because too many were in flight |
 /// | `seawall_over_quota_total` | counter, calls | – | calls refused because a quota was used up |
+/// | `seawall_quota_table_full_total` | counter, calls | – | calls charged to no quota: too many keys |
 /// | `seawall_misses_total` | counter, calls | – | calls that began a fetch |
 /// | `seawall_followers_total` | counter, calls | – | calls that joined a fetch |
 /// | `seawall_passes_total` | counter, calls | `why`: `request`, `key`, `remembered`, `not-shared`, `full`, `draining`, `switched-off` | calls sent to the origin alone |
@@ -193,6 +194,7 @@ impl Observer for Metrics {
             }
             Event::Shed(class) => self.shed[*class as usize].increment(1),
             Event::OverQuota => self.over_quota.increment(1),
+            Event::QuotaTableFull => counter!("seawall_quota_table_full_total").increment(1),
         }
     }
 }

@@ -155,6 +155,8 @@ pub enum Event<'e> {
     Shed(Criticality),
     /// A call was refused because its caller has used up its quota.
     OverQuota,
+    /// A call was charged to no quota: as many keys as are known at once have used up some of theirs.
+    QuotaTableFull,
     /// A fetch began behind an answer that was given already.
     Refreshing,
     /// An answer was given that is due to be refreshed, and was not: too many are, at once.

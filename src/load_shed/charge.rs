@@ -1,0 +1,33 @@
+//! Whether a caller may make one more call by its own account.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Charges callers for their calls. Nobody does unless a quota is set.
+pub trait Charge<Req>: Clone {
+    /// Charges whoever makes this call.
+    #[doc(hidden)]
+    fn charge(&self, request: &Req, now: Instant) -> Charged;
+}
+
+/// What became of a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charged {
+    /// The call may go on.
+    Paid,
+    /// The call may go on uncharged: too many others are known.
+    Unknown,
+    /// The call is one too many, until so much time has passed.
+    OverQuota(Duration),
+}
+
+/// Nobody has a quota.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoQuota;
+
+impl<Req> Charge<Req> for NoQuota {
+    fn charge(&self, _: &Req, _: Instant) -> Charged {
+        Charged::Paid
+    }
+}
