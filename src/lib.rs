@@ -4,9 +4,12 @@
 //! - [`StaleWhileRevalidateLayer`] does the same, and gives what is stale at once while it is fetched
 //!   anew.
 //! - [`CoalesceLayer`] answers identical concurrent requests with one call.
+//! - [`CircuitBreakerLayer`] stops calling an origin that fails, until it no longer does.
+//! - [`LoadShedLayer`] refuses calls beyond what the origin can take, the least important first.
 //! - [`RespondLayer`] turns errors into responses.
 //!
-//! They wrap any HTTP `Service`: inside an axum app, around a hyper client, or as a gateway.
+//! [`OriginShield`] is all of them, in the order that works. They wrap any HTTP or gRPC `Service`: inside
+//! an axum or tonic app, around a client, or as a gateway.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -40,6 +43,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `memory` (default) | [`store::Memory`] |
+//! | `quota` | `LoadShedLayer::quota`, by `governor` |
 //! | `metrics` | `observe::Metrics`, for the `metrics` facade |
 //! | `tracing` | `observe::Tracing`; a fetch runs in its caller's span |
 //!
@@ -61,6 +65,7 @@ pub mod observe;
 pub mod policy;
 pub mod respond;
 pub mod rfc9111;
+pub mod stack;
 mod stale_while_revalidate;
 mod staleness;
 pub mod store;
@@ -77,6 +82,7 @@ pub use self::{
     policy::{FixedTtl, Policy},
     respond::RespondLayer,
     rfc9111::profile::Profile,
+    stack::OriginShield,
     stale_while_revalidate::StaleWhileRevalidateLayer,
 };
 
