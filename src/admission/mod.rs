@@ -52,7 +52,7 @@ use crate::error::Rejected;
 ///
 /// ```
 /// use seawall::{Reason, Rejected, admission::{Admission, Admit, ByError, Outcome, Settle}};
-/// use std::{sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}}, time::Duration};
+/// use std::{sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}}};
 /// use tokio::time::Instant;
 /// use tower::{Service, ServiceExt, service_fn};
 ///
@@ -70,7 +70,7 @@ use crate::error::Rejected;
 /// }
 ///
 /// impl Settle for Through {
-///     fn settle(self, _: Outcome, _: Duration, _: Instant) {}
+///     fn settle(self, _: Outcome, _: Instant) {}
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -95,10 +95,10 @@ pub trait Admit<Req>: Clone {
 
 /// Learns how a call went that was admitted. See [`Admit`] for an example.
 pub trait Settle {
-    /// The head of the answer came after `latency`, and tells so much; or the call has ended without
-    /// one. Called once, before [`settle`](Self::settle).
-    fn answered(&mut self, outcome: Outcome, latency: Duration, now: Instant) {
-        let _ = (outcome, latency, now);
+    /// The head of the answer has come, and tells so much; or the call has ended without one. It was
+    /// admitted at `began`. Called once, before [`settle`](Self::settle).
+    fn answered(&mut self, outcome: Outcome, began: Instant) {
+        let _ = (outcome, began);
     }
 
     /// The answer asks to be left alone for so long. Called before [`settle`](Self::settle).
@@ -106,9 +106,9 @@ pub trait Settle {
         let _ = retry_after;
     }
 
-    /// The call has ended: its answer to the last byte, or without one. It lasted for `took`. Called
-    /// once, last.
-    fn settle(self, outcome: Outcome, took: Duration, now: Instant);
+    /// The call has ended: its answer to the last byte, or without one. It was admitted at `began`.
+    /// Called once, last.
+    fn settle(self, outcome: Outcome, began: Instant);
 }
 
 /// How a call went, as far as it speaks for or against the origin.

@@ -31,15 +31,10 @@ impl<T: Settle> Permit<T> {
 
     /// The head of the answer is there, and tells so much.
     pub fn answered(&mut self, outcome: Outcome) {
-        let now = Instant::now();
-        self.answered_at(outcome, now);
-    }
-
-    fn answered_at(&mut self, outcome: Outcome, now: Instant) {
         if let Some(ticket) = &mut self.ticket
             && !std::mem::replace(&mut self.answered, true)
         {
-            ticket.answered(outcome, now.duration_since(self.began), now);
+            ticket.answered(outcome, self.began);
         }
     }
 
@@ -56,10 +51,9 @@ impl<T: Settle> Permit<T> {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        let now = Instant::now();
-        self.answered_at(outcome, now);
+        self.answered(outcome);
         if let Some(ticket) = self.ticket.take() {
-            ticket.settle(outcome, now.duration_since(self.began), now);
+            ticket.settle(outcome, self.began);
         }
     }
 }

@@ -199,21 +199,23 @@ impl Call {
 }
 
 impl Settle for Call {
-    fn answered(&mut self, _: Outcome, latency: Duration, _: Instant) {
-        self.latency = Some(latency);
+    fn answered(&mut self, _: Outcome, began: Instant) {
+        // The clock is asked only where the answer makes a difference.
+        self.latency = self.shared.minds_slow_calls().then(|| began.elapsed());
     }
 
     fn heed(&mut self, retry_after: Duration) {
         self.retry_after = Some(retry_after);
     }
 
-    fn settle(self, outcome: Outcome, took: Duration, now: Instant) {
+    fn settle(self, outcome: Outcome, began: Instant) {
         let Self { shared, ticket, latency, retry_after } = self;
+        let now = Instant::now();
+        let took = now.duration_since(began);
+        let latency = latency.unwrap_or(took);
         let (outcome, took) = match outcome {
-            Outcome::Success => (ticket::Outcome::Success, latency.unwrap_or(took)),
-            Outcome::Failure | Outcome::Overload => {
-                (ticket::Outcome::Failure, latency.unwrap_or(took))
-            }
+            Outcome::Success => (ticket::Outcome::Success, latency),
+            Outcome::Failure | Outcome::Overload => (ticket::Outcome::Failure, latency),
             // As if it had been given up at once, which is never held against anyone.
             Outcome::Throttled | Outcome::Unrelated => (ticket::Outcome::Abandoned, Duration::ZERO),
             Outcome::Abandoned => (ticket::Outcome::Abandoned, took),

@@ -55,6 +55,11 @@ impl Shared {
         }
     }
 
+    /// Whether it matters when the head of an answer came.
+    pub(super) fn minds_slow_calls(&self) -> bool {
+        self.slow.is_some()
+    }
+
     fn word(&self) -> Word {
         // Whoever learned of a change from another thread learned of this word by the same way.
         Word::from_bits(self.word.load(Relaxed))

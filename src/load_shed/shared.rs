@@ -1,6 +1,6 @@
 //! A limit that many callers share, and the algorithm that moves it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -73,12 +73,14 @@ impl Shared {
         }
     }
 
-    fn sample(&self, sample: &Sample, now: Instant) {
+    fn sample(&self, outcome: limit::Outcome, in_flight: usize, began: Instant) {
         // While another sample is being judged, this one is left out: no call waits for that.
         if let Some(limit) = &self.limit
             && let Ok(mut limit) = limit.try_lock()
         {
-            limit.sample(sample, now);
+            let now = Instant::now();
+            let latency = now.duration_since(began);
+            limit.sample(&Sample { latency, in_flight, outcome }, now);
             self.limiter.resize(limit.limit());
         }
     }
@@ -93,7 +95,7 @@ pub struct Call {
 }
 
 impl Settle for Call {
-    fn answered(&mut self, outcome: Outcome, latency: Duration, now: Instant) {
+    fn answered(&mut self, outcome: Outcome, began: Instant) {
         let outcome = match outcome {
             Outcome::Success => limit::Outcome::Success,
             Outcome::Failure => limit::Outcome::Failure,
@@ -101,10 +103,10 @@ impl Settle for Call {
             Outcome::Abandoned => limit::Outcome::Abandoned,
             Outcome::Unrelated => return,
         };
-        self.shared.sample(&Sample { latency, in_flight: self.in_flight, outcome }, now);
+        self.shared.sample(outcome, self.in_flight, began);
     }
 
-    fn settle(self, _: Outcome, _: Duration, _: Instant) {}
+    fn settle(self, _: Outcome, _: Instant) {}
 }
 
 /// However a call ends, its place is free.
