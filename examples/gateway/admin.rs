@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use seawall::circuit_breaker::State;
 use serde_json::json;
 use tower::Service;
 
@@ -175,6 +176,7 @@ fn status(stats: &Stats) -> serde_json::Value {
         "origin_in_flight": read(&stats.origin_in_flight),
         "origin_failures": read(&stats.origin_failures),
         "refreshes": read(&stats.refreshes),
+        "shed": read(&stats.shed),
         "failures_remembered": kept.failures_remembered,
         "uncacheable_remembered": kept.uncacheable_remembered,
         "entries": kept.entries,
@@ -182,6 +184,23 @@ fn status(stats: &Stats) -> serde_json::Value {
         "flights": kept.flights,
         "draining": stats.draining.load(Relaxed),
         "journal": { "position": kept.position },
+        "breaker": stats.guarded().map(|guarded| {
+            let calls = guarded.calls;
+            let rate = if calls == 0 { 0.0 } else { guarded.failures as f64 / calls as f64 };
+            json!({
+                "state": match guarded.circuit {
+                    State::Closed => "closed",
+                    State::Open => "open",
+                    State::HalfOpen => "half-open",
+                },
+                "failure_rate": rate,
+                "calls": calls,
+                "refused": read(&stats.circuit_refused),
+            })
+        }),
+        "limit": stats.guarded().map(|guarded| {
+            json!({ "limit": guarded.limit, "in_flight": guarded.in_flight })
+        }),
     })
 }
 

@@ -56,6 +56,18 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME", env = "SEAWALL_TAG_HEADER", default_value = "Surrogate-Key")]
     #[arg(value_parser = field)]
     pub(crate) tag_header: HeaderName,
+    /// Calls in flight to the origin at most, or off
+    #[arg(long, value_name = "N|off", env = "SEAWALL_LIMIT", default_value = "1024")]
+    #[arg(value_parser = limit)]
+    pub(crate) limit: Limit,
+    /// The share of failed calls, of at least 20 in 10 s, at which the origin is left alone, or off
+    #[arg(long, value_name = "RATE|off", env = "SEAWALL_BREAKER", default_value = "50%")]
+    #[arg(value_parser = breaker)]
+    pub(crate) breaker: Breaker,
+    /// Requests a second of each client's address at most, 429 beyond
+    #[arg(long, value_name = "N/s", env = "SEAWALL_QUOTA")]
+    #[arg(value_parser = quota)]
+    pub(crate) quota: Option<Quota>,
     /// How long the origin may take to answer, and to be silent within a body
     #[arg(long, value_name = "DUR", env = "SEAWALL_TIMEOUT", default_value = "10s")]
     #[arg(value_parser = timeout)]
@@ -72,6 +84,25 @@ pub(crate) enum Profile {
     Safe,
     ReverseProxy,
 }
+
+/// How many calls may be in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Off,
+    Calls(usize),
+}
+
+/// When the origin is left alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Breaker {
+    Off,
+    /// From this share of failures on.
+    Share(f64),
+}
+
+/// Requests a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota(pub(crate) u32);
 
 /// Why there are no flags to go on with.
 #[derive(Debug)]
@@ -208,6 +239,33 @@ fn number_and_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
+fn limit(text: &str) -> Result<Limit, String> {
+    match (text, text.parse()) {
+        ("off", _) => Ok(Limit::Off),
+        (_, Ok(calls @ 1..=2_097_151)) => Ok(Limit::Calls(calls)),
+        _ => Err("a limit is 1 to 2097151 calls, or off".to_owned()),
+    }
+}
+
+fn breaker(text: &str) -> Result<Breaker, String> {
+    if text == "off" {
+        return Ok(Breaker::Off);
+    }
+    let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    match percent {
+        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Breaker::Share(percent / 100.0)),
+        _ => Err("a rate is above 0% and up to 100%, or off".to_owned()),
+    }
+}
+
+fn quota(text: &str) -> Result<Quota, String> {
+    let number = text.strip_suffix("/s").and_then(|number| number.parse().ok());
+    match number {
+        Some(calls @ 1..=1_000_000) => Ok(Quota(calls)),
+        _ => Err("a quota is 1/s to 1000000/s".to_owned()),
+    }
+}
+
 fn field(text: &str) -> Result<HeaderName, String> {
     text.parse().map_err(|_| "a field's name is like Surrogate-Key".to_owned())
 }
@@ -245,8 +303,21 @@ mod tests {
         assert_eq!(flags.stale_if_error, Duration::ZERO);
         assert_eq!(flags.keep_stale, Duration::from_secs(86_400));
         assert_eq!(flags.tag_header, "surrogate-key");
+        assert_eq!(flags.limit, Limit::Calls(1024));
+        assert_eq!(flags.breaker, Breaker::Share(0.5));
+        assert_eq!(flags.quota, None);
         assert_eq!(flags.timeout, Duration::from_secs(10));
         assert_eq!(flags.drain, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_guards_the_origin_has_its_units_and_can_be_turned_off() {
+        let flags = read(&["--limit", "30", "--breaker", "12.5%", "--quota", "5/s"]).unwrap();
+        assert_eq!(flags.limit, Limit::Calls(30));
+        assert_eq!(flags.breaker, Breaker::Share(0.125));
+        assert_eq!(flags.quota, Some(Quota(5)));
+        let flags = read(&["--limit", "off", "--breaker", "off"]).unwrap();
+        assert_eq!((flags.limit, flags.breaker), (Limit::Off, Breaker::Off));
     }
 
     #[test]
@@ -319,7 +390,15 @@ mod tests {
             &["--keep-stale", "for ever"],
             &["--tag-header", "Tag:"],
             &["--tag-header", ""],
-            &["--breaker", "50%"],
+            &["--breaker", "0%"],
+            &["--breaker", "101%"],
+            &["--breaker", "NaN%"],
+            &["--breaker", "half"],
+            &["--limit", "0"],
+            &["--limit", "many"],
+            &["--quota", "5"],
+            &["--quota", "0/s"],
+            &["--quota", "5/m"],
             &["--origin", "https://a"],
             &["--memory", "1MB"],
             &["--timeout", "soon"],

@@ -1,6 +1,6 @@
 //! `Forwarded` (RFC 7239) and `X-Forwarded-*`: whom to believe, and what to say ourselves.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
@@ -19,18 +19,39 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 #[derive(Clone, Debug)]
 pub(crate) struct Came {
     peer: IpAddr,
+    client: IpAddr,
     pub(crate) version: Version,
     forwarded: Vec<HeaderValue>,
     forwarded_for: Vec<HeaderValue>,
 }
 
 impl Came {
-    pub(crate) fn new(peer: IpAddr, version: Version, headers: &HeaderMap, believed: bool) -> Self {
+    /// `client`: who is behind the trusted proxies, where they say it.
+    pub(crate) fn new(
+        peer: IpAddr,
+        client: Option<IpAddr>,
+        version: Version,
+        headers: &HeaderMap,
+        believed: bool,
+    ) -> Self {
+        let client = client.unwrap_or(peer).to_canonical();
         let earlier = |name: HeaderName| match believed {
             true => headers.get_all(name).iter().cloned().collect(),
             false => Vec::new(),
         };
-        Self { peer, version, forwarded: earlier(header::FORWARDED), forwarded_for: earlier(FOR) }
+        let (forwarded, forwarded_for) = (earlier(header::FORWARDED), earlier(FOR));
+        Self { peer, client, version, forwarded, forwarded_for }
+    }
+
+    /// Who asks, as far as quotas are concerned: an IPv4 address, or the /64 of an IPv6 one, of which
+    /// one host has as many as it likes.
+    pub(crate) fn account(&self) -> IpAddr {
+        match self.client {
+            IpAddr::V4(_) => self.client,
+            IpAddr::V6(address) => {
+                IpAddr::from(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+        }
     }
 }
 
@@ -92,6 +113,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, earlier: &[HeaderValue], last:
 pub(crate) struct Claims {
     pub(crate) host: Option<Authority>,
     pub(crate) scheme: Option<Scheme>,
+    pub(crate) client: Option<IpAddr>,
 }
 
 /// Reads the fields of a trusted peer. Lists are read from their end, the part that trusted
@@ -111,6 +133,8 @@ pub(crate) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, R
     let first = addresses.iter().rev().take_while(|text| node(text).is_some_and(knows)).count();
     let x_host = from_end(&list(headers, HOST), first).cloned();
     let x_proto = from_end(&list(headers, PROTO), first).cloned();
+    let x_client = from_end(&addresses, first).and_then(|text| node(text));
+    let client = element.and_then(|element| node(element.client.as_deref()?));
 
     let host = |text: Option<&String>| {
         text.map(|text| authority(text.as_bytes()).ok_or(HOST_ODD)).transpose()
@@ -124,6 +148,7 @@ pub(crate) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, R
         .transpose()
     };
     Ok(Claims {
+        client: x_client.or(client),
         host: agreed(
             host(element.and_then(|element| element.host.as_ref()))?,
             host(x_host.as_ref())?,
@@ -260,7 +285,8 @@ mod tests {
     fn both_kinds_are_read() {
         let forwarded = read(&[("forwarded", "for=192.0.2.1;Host=\"a:81\";proto=https")]).unwrap();
         let x = read(&[("x-forwarded-host", "a:81"), ("x-forwarded-proto", "HTTPS")]).unwrap();
-        assert_eq!(forwarded, x);
+        assert_eq!(forwarded.client, Some(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!(Claims { client: None, ..forwarded }, x);
         assert_eq!((x.host.unwrap().as_str(), x.scheme), ("a:81", Some(Scheme::HTTPS)));
         assert_eq!(read(&[]), Ok(Claims::default()));
     }
@@ -275,6 +301,29 @@ mod tests {
         let x = [("x-forwarded-for", "1.1.1.1, 192.0.2.1, 10.1.1.1")];
         assert_eq!(host_of(&[x[0], ("x-forwarded-host", "evil, good, inner")]), "good");
         assert_eq!(host_of(&[x[0], ("x-forwarded-host", "only")]), "only");
+    }
+
+    #[test]
+    fn the_client_is_whoever_the_outermost_trusted_proxy_saw() {
+        let client = |fields| read(fields).unwrap().client.map(|client| client.to_string());
+        let chain = [("x-forwarded-for", "1.1.1.1, 192.0.2.1, 10.1.1.1")];
+        assert_eq!(client(&chain).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&[("x-forwarded-for", "unknown")]), None);
+        let forwarded = [("forwarded", "for=1.1.1.1, for=\"[2001:db8::7]:80\"")];
+        assert_eq!(client(&forwarded).as_deref(), Some("2001:db8::7"));
+    }
+
+    #[test]
+    fn quotas_are_by_ipv4_address_or_by_ipv6_network() {
+        let account = |client: &str| {
+            let (peer, client) = (IpAddr::from([10, 0, 0, 1]), client.parse().ok());
+            let came = Came::new(peer, client, Version::HTTP_11, &HeaderMap::new(), true);
+            came.account().to_string()
+        };
+        assert_eq!(account("192.0.2.1"), "192.0.2.1");
+        assert_eq!(account("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(account("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(account("unknown"), "10.0.0.1");
     }
 
     #[test]

@@ -98,6 +98,9 @@ fn say_why<B>(answer: &mut Response<B>) {
     let why = match answer.extensions().get().map(Rejected::reason) {
         Some(Reason::Failing) => "seawall; detail=backed-off",
         Some(Reason::OnlyIfCached) => "seawall; detail=only-if-cached",
+        Some(Reason::CircuitOpen) => "seawall; detail=circuit-open",
+        Some(Reason::Shed) => "seawall; detail=shed",
+        Some(Reason::OverQuota) => "seawall; detail=over-quota",
         Some(_) => "seawall; detail=refused",
         None => "seawall; fwd=miss; detail=origin-failed",
     };

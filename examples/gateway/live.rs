@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use seawall::circuit_breaker::State;
 use tokio::time::{Instant, interval_at};
 
-use crate::stats::Stats;
+use crate::stats::{Guarded, Stats};
 
 /// Prints the line until dropped: each second in place on a terminal, otherwise every ten.
 pub(crate) async fn show(stats: Arc<Stats>) {
@@ -58,7 +59,7 @@ fn line(stats: &Stats, before: &Totals, now: &Totals, over: Duration) -> String 
     let kept = stats.kept();
     format!(
         "{:>6} requests/s · {} hits/s, {} stale · {} followers/s · \
-         origin {}/s, {} in flight, {} failed · {} entries, {} KiB · {} invalidations",
+         origin {}/s, {} in flight, {} failed, {} shed{} · {} entries, {} KiB · {} invalidations",
         rate(now.requests, before.requests),
         rate(now.hits, before.hits),
         rate(now.stale_hits, before.stale_hits),
@@ -66,6 +67,12 @@ fn line(stats: &Stats, before: &Totals, now: &Totals, over: Duration) -> String 
         rate(now.origin_calls, before.origin_calls),
         stats.origin_in_flight.load(Relaxed),
         stats.origin_failures.load(Relaxed),
+        stats.shed.load(Relaxed),
+        match stats.guarded() {
+            Some(Guarded { circuit: State::Open, .. }) => ", circuit open",
+            Some(Guarded { circuit: State::HalfOpen, .. }) => ", circuit half-open",
+            _ => "",
+        },
         kept.entries,
         kept.bytes >> 10,
         kept.position,

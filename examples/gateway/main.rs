@@ -80,7 +80,7 @@ async fn run(flags: Flags) -> Result<(), String> {
     let stats = Stats::new();
     let origin = Origin::new(&url, flags.timeout, Arc::clone(&stats));
     let cache = stack::cache(&flags, &stats);
-    let stack = stack::stack(origin, &flags, cache.clone());
+    let stack = stack::stack(origin, &flags, cache.clone(), &stats);
     let front = Front::new(stack, flags.trusted_proxy.clone(), url.authority, Arc::clone(&stats));
     let invalidate = Invalidate::new(cache.invalidator(), flags.trusted_proxy.clone());
     let admin = Admin::new(token, Arc::clone(&stats), invalidate);

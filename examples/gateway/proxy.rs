@@ -61,7 +61,7 @@ pub(crate) fn receive(
     if !same {
         return Err(Refusal::bad("Host and the request's target name different hosts"));
     }
-    let came = Came::new(peer, head.version, &head.headers, believed);
+    let came = Came::new(peer, claims.client, head.version, &head.headers, believed);
     forwarded::drop_fields(&mut head.headers, believed);
 
     let shown = claims.host.as_ref().unwrap_or(&named.shown);

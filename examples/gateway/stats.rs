@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use seawall::circuit_breaker::State;
 use tokio::time::Instant;
 
 /// What the gateway has counted since it started.
@@ -33,9 +34,14 @@ pub(crate) struct Stats {
     pub(crate) origin_in_flight: AtomicU64,
     /// Calls that brought no whole answer, or one of 500 and above.
     pub(crate) origin_failures: AtomicU64,
+    /// Calls refused by the limit, and requests refused by a quota.
+    pub(crate) shed: AtomicU64,
+    /// Calls refused by the circuit breaker.
+    pub(crate) circuit_refused: AtomicU64,
     /// The gateway is finishing what runs and takes nothing new.
     pub(crate) draining: AtomicBool,
     kept: OnceLock<Box<dyn Fn() -> Kept + Send + Sync>>,
+    guarded: OnceLock<Box<dyn Fn() -> Guarded + Send + Sync>>,
     exported: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
@@ -49,6 +55,18 @@ pub(crate) struct Kept {
     pub(crate) failures_remembered: u64,
     /// Of the last invalidation.
     pub(crate) position: u64,
+}
+
+/// What stands before the origin at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guarded {
+    /// `None`: there is no limit.
+    pub(crate) limit: Option<usize>,
+    pub(crate) in_flight: usize,
+    pub(crate) circuit: State,
+    /// Of the breaker's window.
+    pub(crate) calls: u64,
+    pub(crate) failures: u64,
 }
 
 impl Stats {
@@ -65,8 +83,11 @@ impl Stats {
             origin_calls: AtomicU64::new(0),
             origin_in_flight: AtomicU64::new(0),
             origin_failures: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            circuit_refused: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             kept: OnceLock::new(),
+            guarded: OnceLock::new(),
             exported: OnceLock::new(),
         })
     }
@@ -78,6 +99,15 @@ impl Stats {
 
     pub(crate) fn kept(&self) -> Kept {
         self.kept.get().map_or_else(Kept::default, |ask| ask())
+    }
+
+    /// Where the figures of what guards the origin come from; the first to say so is asked.
+    pub(crate) fn guarded_by(&self, ask: impl Fn() -> Guarded + Send + Sync + 'static) {
+        let _ = self.guarded.set(Box::new(ask));
+    }
+
+    pub(crate) fn guarded(&self) -> Option<Guarded> {
+        self.guarded.get().map(|ask| ask())
     }
 
     /// Where the text of the layers' own metrics comes from; the first to say so is asked.

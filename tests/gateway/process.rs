@@ -12,7 +12,9 @@ fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
     let taken = taken.local_addr().unwrap().to_string();
     let cases: [&[&str]; 17] = [
         &["--nonsense"],
-        &["--breaker", "50%"],
+        &["--breaker", "0%"],
+        &["--limit", "none"],
+        &["--quota", "5"],
         &["--stale-while-revalidate", "60"],
         &["--stale-if-error", "1 m"],
         &["--keep-stale", "for ever"],
