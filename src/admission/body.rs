@@ -22,6 +22,26 @@ pin_project! {
     ///
     /// It ends where its last byte, or its trailers, were read, with its first error, or where it is
     /// dropped.
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use http_body_util::BodyExt;
+    /// # use seawall::{BoxError, LoadShedLayer};
+    /// # use tower::{Layer, ServiceExt, service_fn};
+    /// use seawall::{admission::PermitBody, load_shed::Call};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # let origin = service_fn(|_: Request<()>| async {
+    /// #     Ok::<_, BoxError>(Response::new("a page".to_owned()))
+    /// # });
+    /// let layer = LoadShedLayer::default();
+    /// let response = layer.layer(origin).oneshot(Request::new(())).await?;
+    /// let body: PermitBody<String, Call> = response.into_body();
+    /// assert_eq!(layer.gauge().in_flight(), 1);
+    /// assert_eq!(body.collect().await?.to_bytes(), "a page");
+    /// assert_eq!(layer.gauge().in_flight(), 0);
+    /// # Ok(()) }
+    /// ```
     pub struct PermitBody<B, T: Settle> {
         #[pin]
         kind: Kind<B, T>,

@@ -22,7 +22,33 @@ use crate::{
 /// Says how a call went: `Req` is what was asked, `Res` the inner service's answer.
 ///
 /// [`ByStatus`] is the default of every layer; [`ByGrpcStatus`](super::ByGrpcStatus) and [`ByError`]
-/// are the others.
+/// are the others. One of your own settles the permit, or puts it into the answer: dropped, it says
+/// that the caller has left.
+///
+/// ```
+/// use seawall::{CircuitBreakerLayer, admission::{Classify, Outcome, Permit, Settle}};
+/// use std::error::Error;
+///
+/// /// A look-up in which nothing found may mean that the index is gone.
+/// #[derive(Clone)]
+/// struct ByFound;
+///
+/// impl<Req> Classify<Req, Vec<u64>> for ByFound {
+///     type Answer<T: Settle> = Vec<u64>;
+///
+///     fn answered<T: Settle>(&self, found: Vec<u64>, permit: Permit<T>) -> Vec<u64> {
+///         permit.settle(if found.is_empty() { Outcome::Failure } else { Outcome::Success });
+///         found
+///     }
+///
+///     fn failed(&self, _: &(dyn Error + Send + Sync + 'static)) -> Outcome {
+///         Outcome::Failure
+///     }
+/// }
+///
+/// let layer = CircuitBreakerLayer::new().classify(ByFound);
+/// # let _ = layer;
+/// ```
 pub trait Classify<Req, Res>: Clone {
     /// The answer with its permit, where that is held to the end of the body.
     type Answer<T: Settle>;

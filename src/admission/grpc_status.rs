@@ -31,6 +31,23 @@ use crate::{
 /// | none at all, or no 200 | failure |
 ///
 /// [`ByStatus`](super::ByStatus) does the same for answers whose `Content-Type` is gRPC's.
+///
+/// ```
+/// use http::{Request, Response};
+/// use seawall::{BoxError, CircuitBreakerLayer, admission::ByGrpcStatus, circuit_breaker::State};
+/// use tower::{Layer, Service, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+/// let layer = CircuitBreakerLayer::new().classify(ByGrpcStatus::new());
+/// let mut service = layer.layer(service_fn(|_: Request<()>| async {
+///     Response::builder().header("grpc-status", "14").body(String::new())
+/// }));
+/// for _ in 0..20 {
+///     service.call(Request::new(())).await?; // a 200, by HTTP
+/// }
+/// assert_eq!(layer.breaker().state(), State::Open);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ByGrpcStatus {
     rules: Rules,
@@ -108,9 +125,9 @@ where
     }
 }
 
-/// A [`Classify`] of HTTP answers, to which a fallback can be given.
+/// A [`Classify`] of HTTP answers, to which a fallback can be given. Sealed.
+#[allow(unreachable_pub, reason = "it bounds what is public, and is nobody else's to implement")]
 pub trait FallsBack {
-    #[doc(hidden)]
     fn fall_back_to(&mut self, fallback: Fallback);
 }
 

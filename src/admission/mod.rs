@@ -31,7 +31,7 @@
 
 mod body;
 mod classify;
-mod grpc_status;
+pub(crate) mod grpc_status;
 mod permit;
 mod service;
 
@@ -42,7 +42,7 @@ use tokio::time::Instant;
 pub use self::{
     body::PermitBody,
     classify::{ByError, ByStatus, Classify},
-    grpc_status::{ByGrpcStatus, FallsBack},
+    grpc_status::ByGrpcStatus,
     permit::Permit,
     service::{Admission, AdmissionFuture},
 };

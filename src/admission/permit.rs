@@ -6,7 +6,9 @@ use tokio::time::Instant;
 
 use super::{Outcome, Settle};
 
-/// Leave to make one call. It is settled once: dropped unsettled, its call was abandoned.
+/// Leave to make one call. It is settled once: dropped unsettled, its call was abandoned, or, once
+/// [`answered`](Self::answered), is unrelated to how the origin does. See [`Classify`](super::Classify)
+/// for an example.
 pub struct Permit<T: Settle> {
     ticket: Option<T>,
     began: Instant,

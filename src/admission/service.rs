@@ -137,6 +137,24 @@ pin_project! {
     ///
     /// It allocates nothing but the error that it may end with.
     ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use seawall::{BoxError, CircuitBreakerLayer, admission::ByStatus, circuit_breaker::One};
+    /// # use tower::{Layer, Service, util::{BoxCloneService, ServiceFn}};
+    /// use seawall::admission::AdmissionFuture;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
+    /// # type Origin = BoxCloneService<Request<String>, Response<String>, BoxError>;
+    /// # let origin: Origin = BoxCloneService::new(tower::service_fn(|_| async {
+    /// #     Ok(Response::new(String::new()))
+    /// # }));
+    /// # let mut service = CircuitBreakerLayer::new().layer(origin);
+    /// # let request = Request::new(String::new());
+    /// let answer: AdmissionFuture<Origin, Request<String>, One, ByStatus> = service.call(request);
+    /// assert_eq!(answer.await?.status(), 200);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Cancellation
     /// Dropped before its answer, it gives its permit back: the call was abandoned.
     pub struct AdmissionFuture<S, Req, A, C>

@@ -32,6 +32,23 @@ const MOST_KEYS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(10 * 60);
 
 /// Tells apart what has breakers of its own. A closure is one.
+///
+/// ```
+/// use seawall::circuit_breaker::BreakerKey;
+///
+/// #[derive(Clone)]
+/// struct ByShard(u64);
+///
+/// impl BreakerKey<u64> for ByShard {
+///     type Key = u64;
+///
+///     fn key(&self, user: &u64) -> u64 {
+///         user % self.0
+///     }
+/// }
+/// let layer = seawall::CircuitBreakerLayer::new().by(ByShard(16));
+/// # let _ = layer;
+/// ```
 pub trait BreakerKey<Req>: Clone {
     /// The name of a breaker.
     type Key: Clone + Eq + Hash;

@@ -14,7 +14,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    admission::{Admission, ByStatus, FallsBack},
+    admission::{Admission, ByStatus, grpc_status::FallsBack},
     fallback::Failed,
     observe::{Listener, Observer},
 };
@@ -38,14 +38,15 @@ pub struct CircuitBreakerLayer<A = One, C = ByStatus> {
     classify: C,
 }
 
-/// Which breaker is asked about a call: made anew where a setting changes.
+/// Which breaker is asked about a call: made anew where a setting changes. Sealed.
+#[allow(unreachable_pub, reason = "it bounds what is public, and is nobody else's to implement")]
 pub trait Which: Sized {
-    #[doc(hidden)]
     fn remade(self, made: Made<'_>) -> Self;
 }
 
 /// What breakers are made with.
 #[derive(Clone, Copy, Debug)]
+#[allow(unreachable_pub, reason = "a sealed trait speaks of it")]
 pub struct Made<'a> {
     pub(super) settings: &'a Settings,
     pub(super) listener: &'a Listener,

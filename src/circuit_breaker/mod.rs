@@ -66,7 +66,7 @@ use tokio::time::Instant;
 
 pub use self::{
     keyed::{BreakerKey, Breakers, ByHost, Each},
-    layer::{CircuitBreakerLayer, Made, Which},
+    layer::CircuitBreakerLayer,
     state::{Cause, Mode, State, Transition},
     window::{Counts, Window},
 };

@@ -25,6 +25,19 @@ pub enum Mode {
 }
 
 /// A change of state.
+///
+/// ```
+/// use seawall::{CircuitBreakerLayer, circuit_breaker::State, observe::Event};
+///
+/// let layer = CircuitBreakerLayer::new().observer(|event: &Event<'_>| {
+///     if let Event::CircuitChanged(change) = event
+///         && change.to == State::Open
+///     {
+///         println!("the origin is left alone: {:?}", change.cause);
+///     }
+/// });
+/// # layer.breaker().force_open();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The state that ended.

@@ -11,6 +11,14 @@ use tokio::time::Instant;
 const SLICES: usize = 10;
 
 /// Over which calls a breaker takes its rates.
+///
+/// ```
+/// use seawall::{CircuitBreakerLayer, circuit_breaker::Window};
+///
+/// // Half of the last hundred, whenever they were.
+/// let layer = CircuitBreakerLayer::new().window(Window::Calls(100)).failure_rate(0.5, 100);
+/// # let _ = layer;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Window {

@@ -34,6 +34,13 @@ use crate::sync::{Mutex, lock};
 
 /// So many calls in so much time, and so many of them at once.
 ///
+/// ```
+/// use seawall::load_shed::Rate;
+///
+/// let a_page_with_its_images = Rate::per_minute(60).burst(20);
+/// # let _ = a_page_with_its_images;
+/// ```
+///
 /// In any time `t` at most the burst and what the rate makes of `t` are admitted, and never more: the
 /// time between two calls is rounded up to whole nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
