@@ -54,6 +54,8 @@ pub mod cache;
 mod circuit_breaker;
 pub mod coalesce;
 mod error;
+#[allow(dead_code, reason = "what reads it follows")]
+mod grpc;
 pub mod journal;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub, unused_imports, reason = "only tests use it yet")]

@@ -1,0 +1,108 @@
+//! What a gRPC message says over HTTP/2: read from fields alone, without a gRPC library.
+//!
+//! The status of a call is a field of its trailers; where the call failed before its first message,
+//! of the head, which is then all there is ("trailers-only").
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+
+pub(crate) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+pub(crate) const OK: u32 = 0;
+pub(crate) const UNKNOWN: u32 = 2;
+pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
+pub(crate) const INTERNAL: u32 = 13;
+pub(crate) const UNAVAILABLE: u32 = 14;
+
+/// Whether the fields are of a gRPC request or response.
+pub(crate) fn is_grpc(fields: &HeaderMap) -> bool {
+    fields.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// How a call ended, by its head or its trailers; `None` where they do not say it, or not clearly.
+pub(crate) fn status(fields: &HeaderMap) -> Option<u32> {
+    number(the_only(fields, STATUS)?)
+}
+
+/// How long a client is asked to wait before it tries again; `None` also where it is asked not to.
+pub(crate) fn pushback(fields: &HeaderMap) -> Option<Duration> {
+    number(the_only(fields, PUSHBACK)?).map(|millis| Duration::from_millis(millis.into()))
+}
+
+/// Two values may contradict each other.
+fn the_only(fields: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut all = fields.get_all(name).iter();
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// Digits and nothing else.
+fn number(value: &HeaderValue) -> Option<u32> {
+    let digits = value.to_str().ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(name: HeaderName, values: &[&'static [u8]]) -> HeaderMap {
+        let value = |value: &&'static [u8]| HeaderValue::from_bytes(value).expect("a value");
+        values.iter().map(|one| (name.clone(), value(one))).fold(
+            HeaderMap::new(),
+            |mut fields, (name, value)| {
+                fields.append(name, value);
+                fields
+            },
+        )
+    }
+
+    #[test]
+    fn a_content_type_tells_grpc_with_or_without_its_codec() {
+        for (kind, is) in [
+            (&b"application/grpc"[..], true),
+            (b"application/grpc+proto", true),
+            (b"application/grpc;charset=x", true),
+            (b"application/json", false),
+            (b"\xff", false),
+        ] {
+            assert_eq!(is_grpc(&fields(CONTENT_TYPE, &[kind])), is, "{}", kind.escape_ascii());
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_status_is_one_number_or_none() {
+        for (values, is) in [
+            (&[&b"0"[..]][..], Some(0)),
+            (&[b"14"], Some(14)),
+            (&[b"4294967295"], Some(u32::MAX)),
+            (&[b"4294967296"], None),
+            (&[b"+1"], None),
+            (&[b"-1"], None),
+            (&[b""], None),
+            (&[b" 0"], None),
+            (&[b"ok"], None),
+            (&[b"\xff"], None),
+            (&[b"0", b"14"], None),
+            (&[], None),
+        ] {
+            assert_eq!(status(&fields(STATUS, values)), is, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_pushback_is_milliseconds_and_a_negative_one_is_none() {
+        for (value, is) in [
+            (&b"0"[..], Some(0)),
+            (b"1500", Some(1_500)),
+            (b"-1", None),
+            (b"soon", None),
+            (b"99999999999999999999", None),
+        ] {
+            let is = is.map(Duration::from_millis);
+            assert_eq!(pushback(&fields(PUSHBACK, &[value])), is, "{}", value.escape_ascii());
+        }
+    }
+}
