@@ -54,7 +54,6 @@ pub mod cache;
 mod circuit_breaker;
 pub mod coalesce;
 mod error;
-#[allow(dead_code, reason = "what reads it follows")]
 mod grpc;
 pub mod journal;
 #[cfg(test)]
@@ -71,7 +70,7 @@ pub mod store;
 mod sync;
 
 pub use self::{
-    cache::{Cache, CacheLayer, NoKey, RequestKey, UriKey},
+    cache::{Cache, CacheLayer, GrpcKey, NoKey, RequestKey, UriKey},
     coalesce::CoalesceLayer,
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
     journal::{Invalidation, Invalidator},

@@ -25,6 +25,7 @@ use super::{
     request_key::{RequestKey, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
+    unary::Terms,
 };
 use crate::{
     coalesce::share::{self, Ask, FromStorage, Leads, Place, Share},
@@ -42,7 +43,7 @@ use crate::{
     store::{Key, KeyWriter},
 };
 
-/// The class of flights and entries of GET: the first byte of a key.
+/// The class of flights and entries of GET, and of what is answered like one: the first byte of a key.
 pub(crate) const GET: u8 = b'G';
 /// The class of the flights of HEAD, and of what is remembered of them.
 pub(super) const HEAD: u8 = b'H';
@@ -87,6 +88,8 @@ pub(super) struct Caller {
     /// Why storage did not answer it.
     pub(super) why: Fwd,
     pub(super) tells: Tells,
+    /// On what terms the answer is kept, to a unary gRPC call.
+    pub(super) unary: Option<Terms>,
     /// Its URI, as this layer sees it.
     pub(super) uri: Uri,
 }
@@ -106,6 +109,7 @@ pub(super) struct Inquiry {
     pub(super) primary: usize,
     pub(super) now: Instant,
     pub(super) tells: Tells,
+    pub(super) unary: Option<Terms>,
 }
 
 /// To whom this engine says how it answered.
@@ -160,6 +164,9 @@ impl<K> Engine<K> {
         let ask = Ask::of(&request);
         let share = share::share(&ask, self.place);
         if share.leads == Leads::Alone {
+            if let Some(unary) = self.key.unary(&request) {
+                return fetching(Arc::clone(self).unary(inner.clone(), request, unary, tells));
+            }
             return self.pass(inner, request, Pass::Request, tells);
         }
         let mut key = KeyWriter::new();
@@ -167,24 +174,43 @@ impl<K> Engine<K> {
         if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
             return self.pass(inner, request, Pass::Key, tells);
         }
-        let inquiry = Inquiry { ask, share, primary: key.len(), now: Instant::now(), tells };
+        let (primary, now) = (key.len(), Instant::now());
+        let inquiry = Inquiry { ask, share, primary, now, tells, unary: None };
+        self.answer(inner, request, &mut key, &inquiry)
+    }
+
+    /// Answers a request whose key is known.
+    #[inline]
+    pub(super) fn answer<S, B>(
+        self: &Arc<Self>,
+        inner: &S,
+        request: Request<B>,
+        key: &mut KeyWriter,
+        inquiry: &Inquiry,
+    ) -> Answering<S::Body>
+    where
+        S: Origin<B>,
+        K: RequestKey<B>,
+        B: Send + 'static,
+    {
+        let &Inquiry { ask, share, tells, .. } = inquiry;
         let mut why = Fwd::UriMiss;
         if share.from_storage != FromStorage::No {
-            match self.look(&mut key, request.headers()) {
+            match self.look(key, request.headers()) {
                 Found::Entry(stored) => match self.reuse(&stored, &ask, inquiry.now) {
                     Reuse::Fresh | Reuse::MaxStale(_) => {
                         let fields = request.headers();
                         if self.is_due(&stored.entry, inquiry.now) {
                             let response =
                                 self.hit(stored.clone(), &ask, fields, inquiry.now, tells);
-                            self.refresh(inner, request, &inquiry, &key, stored.entry);
+                            self.refresh(inner, request, inquiry, key, stored.entry);
                             return ready(response);
                         }
                         return ready(self.hit(stored, &ask, fields, inquiry.now, tells));
                     }
                     stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, &ask, stale) => {
-                        let response = self.stale_hit(stored.clone(), &inquiry, request.headers());
-                        self.refresh(inner, request, &inquiry, &key, stored.entry);
+                        let response = self.stale_hit(stored.clone(), inquiry, request.headers());
+                        self.refresh(inner, request, inquiry, key, stored.entry);
                         return ready(response);
                     }
                     Reuse::Stale(_) => why = Fwd::Stale,
@@ -201,7 +227,7 @@ impl<K> Engine<K> {
         let Some(key) = key.key() else {
             return self.pass(inner, request, Pass::Key, tells);
         };
-        let call = self.call_of(request, &inquiry, key, why);
+        let call = self.call_of(request, inquiry, key, why);
         match share.leads {
             Leads::No => fetching(Arc::clone(self).only_if_far(call)),
             _ => fetching(Arc::clone(self).miss(inner.clone(), call)),
@@ -229,6 +255,7 @@ impl<K> Engine<K> {
             primary,
             why,
             tells: inquiry.tells,
+            unary: inquiry.unary,
             uri: request.uri().clone(),
         };
         Call {

@@ -54,6 +54,8 @@ mod failures;
 mod fallback;
 mod fetch;
 mod filling;
+mod grpc_key;
+mod message;
 mod miss;
 mod refresh;
 pub(crate) mod request_key;
@@ -61,6 +63,7 @@ pub(crate) mod service;
 mod storage;
 mod switch;
 mod tasks;
+pub(crate) mod unary;
 mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -74,6 +77,8 @@ pub use self::{
     body::Body,
     builder::CacheBuilder,
     fallback::Failed,
+    grpc_key::{GrpcKey, is_grpc_method},
+    message::Message,
     request_key::{NoKey, RequestKey, UriKey},
     service::{CacheService, Origin, ResponseFuture},
     switch::{Asked, Switch},

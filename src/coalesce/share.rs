@@ -262,7 +262,7 @@ pub(crate) fn offered(
         {
             Offered::Taken
         }
-        Sharing::InFlight { .. } if head.status.is_server_error() => Offered::Failure,
+        Sharing::InFlight { .. } if head.counts_as.is_server_error() => Offered::Failure,
         Sharing::InFlight { .. } => Offered::Refused,
     }
 }
