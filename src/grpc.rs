@@ -71,15 +71,12 @@ fn number(value: &HeaderValue) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn fields(name: HeaderName, values: &[&'static [u8]]) -> HeaderMap {
-        let value = |value: &&'static [u8]| HeaderValue::from_bytes(value).expect("a value");
-        values.iter().map(|one| (name.clone(), value(one))).fold(
-            HeaderMap::new(),
-            |mut fields, (name, value)| {
-                fields.append(name, value);
-                fields
-            },
-        )
+    fn fields(name: &HeaderName, values: &[&'static [u8]]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for value in values {
+            fields.append(name, HeaderValue::from_bytes(value).expect("a value"));
+        }
+        fields
     }
 
     #[test]
@@ -91,7 +88,7 @@ mod tests {
             (b"application/json", false),
             (b"\xff", false),
         ] {
-            assert_eq!(is_grpc(&fields(CONTENT_TYPE, &[kind])), is, "{}", kind.escape_ascii());
+            assert_eq!(is_grpc(&fields(&CONTENT_TYPE, &[kind])), is, "{}", kind.escape_ascii());
         }
         assert!(!is_grpc(&HeaderMap::new()));
     }
@@ -107,7 +104,7 @@ mod tests {
             (&[b"application/grp"], false),
             (&[], false),
         ] {
-            assert_eq!(is_native(&fields(CONTENT_TYPE, kinds)), is, "{kinds:?}");
+            assert_eq!(is_native(&fields(&CONTENT_TYPE, kinds)), is, "{kinds:?}");
         }
     }
 
@@ -140,7 +137,7 @@ mod tests {
             (&[b"0", b"14"], None),
             (&[], None),
         ] {
-            assert_eq!(status(&fields(STATUS, values)), is, "{values:?}");
+            assert_eq!(status(&fields(&STATUS, values)), is, "{values:?}");
         }
     }
 
@@ -154,7 +151,7 @@ mod tests {
             (b"99999999999999999999", None),
         ] {
             let is = is.map(Duration::from_millis);
-            assert_eq!(pushback(&fields(PUSHBACK, &[value])), is, "{}", value.escape_ascii());
+            assert_eq!(pushback(&fields(&PUSHBACK, &[value])), is, "{}", value.escape_ascii());
         }
     }
 }

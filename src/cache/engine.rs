@@ -25,7 +25,7 @@ use super::{
     request_key::{RequestKey, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
-    unary::Terms,
+    unary::{Known, Terms},
 };
 use crate::{
     coalesce::share::{self, Ask, FromStorage, Leads, Place, Share},
@@ -142,8 +142,14 @@ impl<K> Engine<K> {
         Engine { cache, policy, key, place, store_unframed, staleness, tags, fallback }
     }
 
-    /// Answers `request`: at once where it can, else in a future that needs the inner service.
-    pub(super) fn call<S, B>(self: &Arc<Self>, inner: &S, request: Request<B>) -> Answering<S::Body>
+    /// Answers `request`: at once where it can, else in a future that needs the inner service. `read`:
+    /// what was learned from the message of a gRPC call.
+    pub(super) fn call<S, B>(
+        self: &Arc<Self>,
+        inner: &S,
+        request: Request<B>,
+        read: Option<&mut Known>,
+    ) -> Answering<S::Body>
     where
         S: Origin<B>,
         K: RequestKey<B>,
@@ -161,56 +167,45 @@ impl<K> Engine<K> {
         if self.cache.switch.is_off_for(method, uri, fields) {
             return self.pass(inner, request, Pass::SwitchedOff, tells);
         }
-        let ask = Ask::of(&request);
-        let share = share::share(&ask, self.place);
+        let mut ask = Ask::of(&request);
+        let mut share = share::share(&ask, self.place);
+        let (mut key, mut unary) = (KeyWriter::new(), None);
         if share.leads == Leads::Alone {
-            if let Some(unary) = self.key.unary(&request) {
-                return fetching(Arc::clone(self).unary(inner.clone(), request, unary, tells));
+            let Some(read) = read else {
+                return match self.key.unary(&request) {
+                    Some(unary) => {
+                        fetching(Arc::clone(self).unary(inner.clone(), request, unary, tells))
+                    }
+                    None => self.pass(inner, request, Pass::Request, tells),
+                };
+            };
+            (ask, share, unary) = (read.ask, read.share, Some(read.terms));
+            key = std::mem::take(&mut read.key);
+        } else {
+            key.raw(&[GET]);
+            if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
+                return self.pass(inner, request, Pass::Key, tells);
             }
-            return self.pass(inner, request, Pass::Request, tells);
-        }
-        let mut key = KeyWriter::new();
-        key.raw(&[GET]);
-        if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
-            return self.pass(inner, request, Pass::Key, tells);
         }
         let (primary, now) = (key.len(), Instant::now());
-        let inquiry = Inquiry { ask, share, primary, now, tells, unary: None };
-        self.answer(inner, request, &mut key, &inquiry)
-    }
-
-    /// Answers a request whose key is known.
-    #[inline]
-    pub(super) fn answer<S, B>(
-        self: &Arc<Self>,
-        inner: &S,
-        request: Request<B>,
-        key: &mut KeyWriter,
-        inquiry: &Inquiry,
-    ) -> Answering<S::Body>
-    where
-        S: Origin<B>,
-        K: RequestKey<B>,
-        B: Send + 'static,
-    {
-        let &Inquiry { ask, share, tells, .. } = inquiry;
+        let inquiry = Inquiry { ask, share, primary, now, tells, unary };
         let mut why = Fwd::UriMiss;
         if share.from_storage != FromStorage::No {
-            match self.look(key, request.headers()) {
+            match self.look(&mut key, request.headers()) {
                 Found::Entry(stored) => match self.reuse(&stored, &ask, inquiry.now) {
                     Reuse::Fresh | Reuse::MaxStale(_) => {
                         let fields = request.headers();
                         if self.is_due(&stored.entry, inquiry.now) {
                             let response =
                                 self.hit(stored.clone(), &ask, fields, inquiry.now, tells);
-                            self.refresh(inner, request, inquiry, key, stored.entry);
+                            self.refresh(inner, request, &inquiry, &key, stored.entry);
                             return ready(response);
                         }
                         return ready(self.hit(stored, &ask, fields, inquiry.now, tells));
                     }
                     stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, &ask, stale) => {
-                        let response = self.stale_hit(stored.clone(), inquiry, request.headers());
-                        self.refresh(inner, request, inquiry, key, stored.entry);
+                        let response = self.stale_hit(stored.clone(), &inquiry, request.headers());
+                        self.refresh(inner, request, &inquiry, &key, stored.entry);
                         return ready(response);
                     }
                     Reuse::Stale(_) => why = Fwd::Stale,
@@ -227,7 +222,7 @@ impl<K> Engine<K> {
         let Some(key) = key.key() else {
             return self.pass(inner, request, Pass::Key, tells);
         };
-        let call = self.call_of(request, inquiry, key, why);
+        let call = self.call_of(request, &inquiry, key, why);
         match share.leads {
             Leads::No => fetching(Arc::clone(self).only_if_far(call)),
             _ => fetching(Arc::clone(self).miss(inner.clone(), call)),

@@ -202,3 +202,46 @@ impl<B> fmt::Debug for Message<B> {
         f.debug_struct("Message").field("read", &self.read.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    type Whole = Full<Bytes>;
+
+    async fn read(body: &'static [u8], most: usize) -> (Message<Whole>, Option<Bytes>) {
+        let body = Whole::from(body);
+        let budget = Budget::new(1_000);
+        let poll_frame = |body: Pin<&mut Whole>, cx: &mut Context<'_>| {
+            Whole::poll_frame(body, cx).map_err(Into::into)
+        };
+        let read = Message::read(body, poll_frame, most, &budget).await;
+        assert_eq!(budget.used(), 0);
+        read
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_knows_its_length_and_its_end() {
+        let shoe = b"\0\0\0\0\x04shoe";
+        for (most, is_message) in [(9, true), (8, false), (5, false), (4, false), (0, false)] {
+            let (message, found) = read(shoe, most).await;
+            assert_eq!(found.is_some(), is_message, "{most}");
+            assert!(!message.is_end_stream());
+            assert_eq!(message.size_hint().exact(), Some(9), "{most}");
+            assert_eq!(message.collect().await.expect("whole").to_bytes(), &shoe[..]);
+        }
+        let (message, found) = read(b"", 100).await;
+        assert!(message.is_end_stream() && found.is_none());
+        assert_eq!(message.size_hint().exact(), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_length_that_no_memory_has_takes_none() {
+        let (message, found) = read(b"\0\xff\xff\xff\xff and little more", usize::MAX).await;
+        assert_eq!((found, message.read.len()), (None, 21));
+        let (message, found) = read(b"\0\xff\xff\xff\xff and little more", 8192).await;
+        assert_eq!((found, message.size_hint().exact()), (None, Some(21)));
+    }
+}

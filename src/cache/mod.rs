@@ -253,7 +253,8 @@ impl fmt::Debug for Cache {
     }
 }
 
-/// Answers GET and HEAD from a [`Cache`] by RFC 9111, and fetches once what it has not.
+/// Answers GET and HEAD from a [`Cache`] by RFC 9111, and fetches once what it has not. With a
+/// [`GrpcKey`] it does the same for unary gRPC calls.
 ///
 /// Its defaults are those of [`Profile::safe`]. See the [module](self) for the contract, and
 /// [`UriKey`] where a router takes a prefix off the URI before the layer sees it.

@@ -7,11 +7,10 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CACHE_CONTROL};
-use tokio::time::Instant;
 
 use super::{
     body::Body,
-    engine::{Caller, Engine, GET, Inquiry, Tells},
+    engine::{Caller, Engine, GET, Tells},
     failures::{self, is_failing},
     message::{Message, PollFrame},
     request_key::{NoKey, RequestKey},
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     coalesce::{
         recording::Recording,
-        share::{self, Ask, Kind, Leads},
+        share::{self, Ask, Kind, Leads, Share},
     },
     error::BoxError,
     grpc,
@@ -60,6 +59,14 @@ pub(super) struct Terms {
     pub(super) keyed: bool,
 }
 
+/// What is known of a call once its message has been read.
+pub(super) struct Known {
+    pub(super) ask: Ask,
+    pub(super) share: Share,
+    pub(super) key: KeyWriter,
+    pub(super) terms: Terms,
+}
+
 impl<K> Engine<K> {
     /// Reads the message of a call, and answers by it; what is no unary call passes.
     pub(super) async fn unary<S, B>(
@@ -94,9 +101,8 @@ impl<K> Engine<K> {
         if message.is_none() {
             return self.passing(inner, request, Pass::Key, tells).await;
         }
-        let (primary, unary) = (key.len(), Some(unary.terms));
-        let inquiry = Inquiry { ask, share, primary, now: Instant::now(), tells, unary };
-        ResponseFuture(self.answer(&inner, request, &mut key, &inquiry)).await
+        let mut known = Known { ask, share, key, terms: unary.terms };
+        ResponseFuture(self.call(&inner, request, Some(&mut known))).await
     }
 }
 
@@ -209,6 +215,99 @@ impl<K> Engine<K> {
                 Keep::For(Lifetime { fresh_for, ..kept })
             }
             refused => refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use proptest::{option, prelude::*};
+
+    use super::*;
+    use crate::GrpcKey;
+
+    type Body = Empty<bytes::Bytes>;
+
+    #[test]
+    fn an_error_counts_as_the_status_that_it_stands_for() {
+        for (status, said, is) in [
+            (200, None, 200),
+            (200, Some("14"), 503),
+            (200, Some("4"), 504),
+            (200, Some("13"), 500),
+            (200, Some("2"), 500),
+            (200, Some("0"), 400),
+            (200, Some("5"), 400),
+            (200, Some("8"), 400),
+            (200, Some("no number"), 400),
+            (204, None, 400),
+            (404, None, 400),
+            (429, Some("14"), 400),
+            (501, None, 400),
+            (503, None, 503),
+            (503, Some("0"), 503),
+        ] {
+            let mut fields = HeaderMap::new();
+            if let Some(said) = said {
+                fields.insert(grpc::STATUS, HeaderValue::from_static(said));
+            }
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(counts_as(status, &fields).as_u16(), is, "{status} {said:?}");
+        }
+    }
+
+    /// All that a key has of a call: authority, method, tenant, codec, encodings, message.
+    type Keyed = (String, bool, [Option<String>; 3], bool, Vec<u8>);
+
+    fn keyed() -> impl Strategy<Value = Keyed> {
+        let field = || option::of("[ab]{0,2}");
+        let fields = [field(), field(), field()];
+        ("[ab]{1,2}", any::<bool>(), fields, any::<bool>(), prop::collection::vec(0..3_u8, 0..4))
+    }
+
+    fn parts() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
+        let part = prop::collection::vec(any::<u8>(), 0..3);
+        prop::collection::vec(option::of(part), 0..4)
+    }
+
+    fn key_of(keyed: &Keyed) -> Key {
+        let (authority, one, fields, codec, message) = keyed;
+        let minute = Duration::from_secs(60);
+        let by = GrpcKey::new(|_: Message<Body>| Body::new())
+            .method("/a.B/c", minute)
+            .method("/a.B/d", minute)
+            .field(http::HeaderName::from_static("x-tenant"));
+        let path = if *one { "/a.B/c" } else { "/a.B/d" };
+        let mut request = Request::post(format!("http://{authority}{path}"))
+            .header("content-type", if *codec { "application/grpc" } else { "application/grpc+b" })
+            .body(Body::new())
+            .expect("a request");
+        for (name, value) in
+            ["x-tenant", "grpc-encoding", "grpc-accept-encoding"].iter().zip(fields)
+        {
+            if let Some(value) = value {
+                request.headers_mut().insert(*name, value.parse().expect("a value"));
+            }
+        }
+        key(&by, &request, message).expect("a key")
+    }
+
+    proptest! {
+        #[test]
+        fn calls_with_one_key_are_equal_in_all_that_is_keyed(one in keyed(), other in keyed()) {
+            prop_assert_eq!(key_of(&one) == key_of(&other), one == other);
+        }
+
+        #[test]
+        fn a_call_has_a_key_that_no_page_has(one in keyed(), parts in parts()) {
+            let mut page = KeyWriter::new();
+            page.raw(&[GET]);
+            for part in &parts {
+                page.optional(part.as_deref());
+            }
+            let call = key_of(&one);
+            prop_assert_ne!(page.as_bytes().get(..2), call.as_bytes().get(..2));
         }
     }
 }

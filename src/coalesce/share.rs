@@ -3,6 +3,7 @@
 //! | request | leads | follows | from storage |
 //! |---|---|---|---|
 //! | GET, empty body | yes | yes | yes |
+//! | gRPC, a method that the key names, unary | yes | yes | yes |
 //! | HEAD | a flight of its own class, which fills nothing | a GET's flight, to its head | a stored GET |
 //! | `Range`, `If-*`, over a store | yes: the fetch is unconditional | yes | yes |
 //! | the same with nothing to look in | passes alone | no | – |

@@ -1,15 +1,22 @@
 //! Which bodies are unary calls; what is none reaches the origin as it was sent.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use seawall::{FetchError, Rejected};
 use tokio::time::{Instant, advance};
-use tower::{Service, ServiceExt, service_fn};
+use tower::{Service, ServiceExt, service_fn, util::BoxCloneService};
 
 use crate::{
-    scripted::{Body, Origin, ask, behind, call, call_of, framed, good, trailers, with},
+    scripted::{
+        Body, Origin, answer, ask, behind, call, call_of, framed, get, good, trailers, with,
+    },
+    shop::FIND,
     support::{
         bodies::{Step, Steps},
         cache, cache_builder,
@@ -109,12 +116,12 @@ async fn a_body_that_falls_silent_passes_after_ten_seconds_and_goes_on() {
                 read.extend(frame?.into_data().unwrap());
                 came.push(Instant::now());
             }
-            let mut answer = crate::scripted::answer(&[], good());
+            let mut answer = answer(&[], good());
             answer.extensions_mut().insert((came, read));
             Ok(answer)
         });
         let cache = cache();
-        let service = behind(&cache, tower::util::BoxCloneService::new(called));
+        let service = behind(&cache, BoxCloneService::new(called));
         let (first, rest) = one.split_at(at);
         let mut body = steps(&[first]);
         body.push(Step::Wait(Duration::from_secs(60)));
@@ -140,7 +147,7 @@ async fn a_caller_that_leaves_while_it_is_read_leaves_nothing_behind() {
         || call_of(Steps::new(steps(&[&framed(b"a shoe")[..7]]).into_iter().chain([Step::Hang])));
     let (mut leaving, mut staying) = (service.call(hangs()), service.call(hangs()));
     for reading in [&mut leaving, &mut staying] {
-        assert!(futures_util_poll(reading).is_pending());
+        assert!(polled(reading).is_pending());
     }
     assert_eq!(cache.figures().filling, 14);
     drop(leaving);
@@ -152,9 +159,8 @@ async fn a_caller_that_leaves_while_it_is_read_leaves_nothing_behind() {
     assert_eq!((cache.figures().filling, origin.calls.count()), (0, 1));
 }
 
-fn futures_util_poll<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    std::pin::Pin::new(future).poll(&mut cx)
+fn polled<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,23 +227,20 @@ async fn ranges_and_conditions_reach_the_origin_and_cut_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_call_has_the_key_of_its_uri() {
     let (origin, inner) = Origin::new(|call| {
-        let body = Step::Data(Bytes::from(call.to_string()));
-        let mut answer = crate::scripted::answer(&[("cache-control", "max-age=60")], [body]);
-        answer.headers_mut().remove("content-type");
-        *answer.body_mut() = Steps::new([Step::Data(Bytes::from(call.to_string()))]).sized(1);
-        answer
+        let body = Steps::new([Step::Data(Bytes::from(call.to_string()))]).sized(1);
+        answer(&[("cache-control", "max-age=60")], []).map(|_| body)
     });
     let service = behind(&cache(), inner);
-    for path in [crate::shop::FIND, "/"] {
-        let get = || crate::scripted::get(path);
-        ask(&service, get()).await.unwrap();
-        assert_eq!(ask(&service, get()).await.unwrap().cache_status(), "hit", "{path}");
+    for path in [FIND, "/"] {
+        let page = || get(path);
+        ask(&service, page()).await.unwrap();
+        assert_eq!(ask(&service, page()).await.unwrap().cache_status(), "hit", "{path}");
     }
     let calls = origin.calls.count();
     // A call of the same URI is not answered with a page, nor does it pass for one.
     ask(&service, call_of(Empty::new())).await.unwrap();
     ask(&service, call(b"")).await.unwrap();
     assert_eq!(origin.calls.count(), calls + 2);
-    let get = crate::scripted::get(crate::shop::FIND);
-    assert_eq!(ask(&service, get).await.unwrap().cache_status(), "hit");
+    let page = get(FIND);
+    assert_eq!(ask(&service, page).await.unwrap().cache_status(), "hit");
 }
