@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use seawall::{CacheLayer, CoalesceLayer, Invalidation, store::Memory};
 use tokio::sync::Semaphore;
 use tonic::{Code, body::Body, client, metadata::MetadataValue};
@@ -10,8 +9,8 @@ use tower::Layer;
 
 use crate::{
     shop::{
-        FIND, HALF, Item, MINUTE, SAVE, Shop, ask, cached, connect, find, key, query, serve,
-        serve_behind,
+        FIND, HALF, Item, MINUTE, SAVE, Shop, ask, cached, connect, find, key, landed, query,
+        serve, serve_behind,
     },
     support::{cache, cache_builder, sockets::eventually},
 };
@@ -34,7 +33,7 @@ async fn a_hundred_calls_at_once_are_one_and_the_next_is_a_hit_with_its_trailers
         assert_eq!(answer.item, expected);
         assert_eq!((answer.field("grpc-status"), answer.field("x-call")), ("0", "1"));
     }
-    eventually("stored", || cache.figures().records == 1).await;
+    landed(&cache).await;
     let hit = find(&client, "shoe").await.unwrap();
     assert!(hit.is_hit(), "{hit:?}");
     assert_eq!(hit.item, expected);
@@ -65,6 +64,7 @@ async fn another_message_or_authority_is_another_entry() {
         let names = answers.each_ref().map(|answer| &*answer.item.name);
         assert_eq!(names, ["shoe", "boot", "", "shoe"]);
         assert_eq!(answers.iter().all(|answer| answer.is_hit()), round == 2);
+        landed(&cache).await;
     }
 }
 
@@ -102,6 +102,7 @@ async fn an_answer_that_ends_in_an_error_is_given_and_not_kept() {
     assert_eq!((cache.figures().records, cache.figures().failing), (0, 0));
     shop.fails(None);
     find(&client, "shoe").await.unwrap();
+    landed(&cache).await;
     assert!(find(&client, "shoe").await.unwrap().is_hit());
 }
 
@@ -153,6 +154,7 @@ async fn a_deadline_is_its_callers_own() {
         request
     };
     ask(&client, FIND, within(MINUTE)).await.unwrap();
+    landed(&cache).await;
     // It is fetched for whoever joins, in the time that a fetch has.
     assert_eq!(shop.asked.lock().unwrap()["grpc-timeout"], "30000m");
     assert!(ask(&client, FIND, within(2 * MINUTE)).await.unwrap().is_hit());
@@ -169,6 +171,7 @@ async fn an_entry_is_invalidated_by_its_method_and_by_its_call() {
     let client = connect(addr).await;
     let hits = async || {
         let (shoe, boot) = (find(&client, "shoe").await, find(&client, "boot").await);
+        landed(&cache).await;
         [shoe.unwrap().is_hit(), boot.unwrap().is_hit()]
     };
     assert_eq!((hits().await, hits().await), ([false, false], [true, true]));
@@ -192,16 +195,17 @@ async fn an_entry_is_invalidated_by_its_method_and_by_its_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_caches_as_a_server_does() {
-    let (shop, _) = Shop::open();
+    let ((shop, _), cache) = (Shop::open(), cache());
     let addr = serve(&shop).await;
     let origin: http::Uri = format!("http://{addr}").parse().unwrap();
     let channel = tonic::transport::Endpoint::from(origin.clone()).connect().await.unwrap();
-    let layered = CacheLayer::new(Memory::default()).key(key()).layer(channel);
+    let layered = CacheLayer::new(cache.clone()).key(key()).layer(channel);
     let client = client::Grpc::with_origin(layered, origin);
     for expected in ["seawall; fwd=uri-miss; fwd-status=200; stored", "seawall; hit"] {
         let answer = ask(&client, FIND, query("shoe")).await.unwrap();
         assert_eq!((answer.item.call, answer.field("cache-status")), (1, expected));
         assert_eq!((answer.field("grpc-status"), answer.field("x-call")), ("0", "1"));
+        landed(&cache).await;
     }
     for call in 2..=3 {
         assert_eq!(ask(&client, SAVE, query("shoe")).await.unwrap().item.call, call);
@@ -229,7 +233,7 @@ async fn calls_are_coalesced_with_nothing_to_look_in() {
             let answer = caller.await.unwrap().unwrap();
             assert_eq!((answer.item.call, answer.field("grpc-status")), (round, "0"));
         }
-        eventually("landed", || layer.cache().figures().flights == 0).await;
+        landed(layer.cache()).await;
     }
 }
 
@@ -239,7 +243,7 @@ async fn an_answer_that_outgrows_the_cache_is_streamed_with_its_trailers() {
     let shop = Shop { open: Arc::new(Semaphore::new(2)), ..shop };
     let cache = cache_builder().max_body(1_000).build();
     let client = cached(&cache, &shop).await;
-    let name = String::from_utf8(Bytes::from(vec![b'x'; 2_000]).to_vec()).unwrap();
+    let name = "x".repeat(2_000);
     for call in 1..=2 {
         let answer = find(&client, &name).await.unwrap();
         assert_eq!((answer.item.call, answer.field("grpc-status")), (call, "0"));

@@ -5,12 +5,15 @@ use tonic::{Code, body::Body, client};
 use tower::{ServiceBuilder, service_fn};
 
 use crate::{
-    shop::{FIND, MINUTE, SAVE, Shop, ask, cached, connect, find, key, query, serve_behind},
+    shop::{
+        FIND, MINUTE, SAVE, Shop, ask, cached, connect, find, key, landed, query, serve_behind,
+    },
     support::{cache, sockets::eventually},
 };
 
 /// Makes all entries stale.
 async fn stale(cache: &seawall::Cache) {
+    landed(cache).await;
     cache.invalidator().invalidate(&Invalidation::everything().soft()).await;
 }
 

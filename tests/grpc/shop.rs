@@ -25,7 +25,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
-use crate::support::Calls;
+use crate::support::{Calls, sockets::eventually};
 
 pub(crate) const FIND: &str = "/shop.Catalogue/Find";
 /// Answers with an item, and then with an error.
@@ -231,6 +231,11 @@ pub(crate) async fn serve(shop: &Shop) -> SocketAddr {
     let addr = incoming.local_addr().unwrap();
     tokio::spawn(Server::builder().add_service(shop.clone()).serve_with_incoming(incoming));
     addr
+}
+
+/// Waits until what was fetched is stored: until then others may still have it from the flight.
+pub(crate) async fn landed(cache: &Cache) {
+    eventually("landed", || cache.figures().flights == 0).await;
 }
 
 pub(crate) type Client = client::Grpc<Channel>;
