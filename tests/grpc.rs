@@ -10,6 +10,8 @@ mod answers;
 mod calls;
 #[path = "grpc/failures.rs"]
 mod failures;
+#[path = "grpc/foreign.rs"]
+mod foreign;
 #[path = "grpc/keys.rs"]
 mod keys;
 #[path = "grpc/messages.rs"]

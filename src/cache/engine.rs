@@ -1,7 +1,8 @@
 //! A request's path: who answers it, and from what?
 //!
 //! ```text
-//! call ── alone? ──▶ pass                                    synchronous down to here:
+//! call ── alone? ──▶ pass
+//!   │       └─ a gRPC call? ──▶ read its message ──▶ call    synchronous down to here:
 //!   └─ look near ── may it be reused? ──▶ answer from storage   a hit boxes nothing
 //!        └─ miss ── join ─┬─ leader ──▶ fetch (a task of its own) ──▶ read along
 //!                         ├─ follower ─ is the head for it? ──▶ read along

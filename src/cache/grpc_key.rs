@@ -77,8 +77,9 @@ use crate::{
 /// who waited for it, and not kept.
 ///
 /// An answer that is an error from its head on is treated like the HTTP error that it stands for:
-/// `UNAVAILABLE` like a 503, `DEADLINE_EXCEEDED` like a 504, `INTERNAL` and `UNKNOWN` like a 500. The
-/// other codes speak to one caller, like most of 400 to 499, and are shared with nobody.
+/// `UNAVAILABLE` like a 503, `DEADLINE_EXCEEDED` like a 504, `INTERNAL` and `UNKNOWN` like a 500; where
+/// something else is given instead, that is the `fwd-status` in `Cache-Status`. The other codes speak
+/// to one caller, like most of 400 to 499, and are shared with nobody.
 ///
 /// Entries are [invalidated](crate::Invalidation) by the URI of their method, all messages at once, by
 /// [one call](crate::Invalidation::call), or by tags. A call that passes invalidates nothing of a
@@ -87,7 +88,11 @@ use crate::{
 /// # What passes
 /// Methods that are not named, `application/grpc-web`, and of the named ones whatever is not exactly
 /// one message and the end of the stream: more than one, one that is too long, or is not there within
-/// 10 s. What was read is sent first, and the rest as it comes.
+/// 10 s. What was read is sent first, and the rest as it comes. A call without an authority passes, too:
+/// around a tonic client, name one with its `with_origin`.
+///
+/// # Cancellation
+/// A call that is dropped while its message is read has not been heard of by anyone else.
 #[derive(Clone)]
 pub struct GrpcKey<F> {
     rebuild: F,

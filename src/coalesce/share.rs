@@ -61,6 +61,7 @@ pub(crate) struct Ask {
 /// The kinds of request that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// A GET, or a unary gRPC call whose message is part of the key.
     Get,
     Head,
     /// Whatever passes alone: it may have effects, carries a body, or wants the connection.

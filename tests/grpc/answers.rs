@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::Empty;
 use seawall::{
-    BoxError, CacheLayer, Policy, Profile,
+    BoxError, CacheLayer, Policy, Profile, Rejected,
     policy::Answered,
     rfc9111::{Keep, Refusal},
 };
@@ -229,4 +229,21 @@ async fn a_good_answer_is_kept_though_nothing_but_its_trailers_says_where_it_end
         assert_eq!(read.trailers.unwrap()["grpc-status"], "0");
     }
     assert_eq!(origin.calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_asks_to_be_left_alone_is() {
+    for (pushback, waits) in [("1500", Some(1_500)), ("-1", None), ("soon", None)] {
+        let closed = [("grpc-status", "14"), ("grpc-retry-pushback-ms", pushback)];
+        let (origin, inner) = Origin::new(move |_| answer(&closed, []));
+        let service = behind(&cache(), inner);
+        ask(&service, call(b"7")).await.unwrap();
+        let next = ask(&service, call(b"7")).await;
+        assert_eq!(origin.calls.count(), if waits.is_some() { 1 } else { 2 }, "{pushback}");
+        if let Some(millis) = waits {
+            let error = next.unwrap_err();
+            let refusal = Rejected::find(&*error).unwrap();
+            assert_eq!(refusal.wait(), Some(Duration::from_millis(millis)));
+        }
+    }
 }
