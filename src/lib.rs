@@ -72,7 +72,7 @@ pub mod store;
 mod sync;
 
 pub use self::{
-    cache::{Cache, CacheLayer, NoKey, RequestKey, UriKey},
+    cache::{Cache, CacheLayer, GrpcKey, NoKey, RequestKey, UriKey},
     circuit_breaker::{CircuitBreaker, CircuitBreakerLayer},
     coalesce::CoalesceLayer,
     error::{BoxError, FetchError, Reason, Rejected, SharedError},

@@ -28,8 +28,9 @@ use crate::{
 /// | 8 resource exhausted | throttled |
 /// | 1 cancelled | unrelated |
 /// | any other | success, also where it is the caller's fault |
-/// | none at all, or no 200 | failure |
+/// | none at all, no 200, or no gRPC | failure |
 ///
+/// Of `application/grpc-web`, which has its trailers within the body, only the head is read.
 /// [`ByStatus`](super::ByStatus) does the same for answers whose `Content-Type` is gRPC's.
 ///
 /// ```
@@ -40,7 +41,8 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), BoxError> {
 /// let layer = CircuitBreakerLayer::new().classify(ByGrpcStatus::new());
 /// let mut service = layer.layer(service_fn(|_: Request<()>| async {
-///     Response::builder().header("grpc-status", "14").body(String::new())
+///     let unavailable = Response::builder().header("content-type", "application/grpc");
+///     unavailable.header("grpc-status", "14").body(String::new())
 /// }));
 /// for _ in 0..20 {
 ///     service.call(Request::new(())).await?; // a 200, by HTTP
@@ -72,7 +74,12 @@ impl ByGrpcStatus {
 
 /// What of a gRPC answer is known at its head.
 pub(super) fn at_end(fields: &HeaderMap) -> AtEnd {
-    of(fields).map_or(AtEnd::Trailers, AtEnd::Known)
+    match of(fields) {
+        Some(outcome) => AtEnd::Known(outcome),
+        None if grpc::is_native(fields) => AtEnd::Trailers,
+        // For browsers, the trailers are somewhere in the body.
+        None => AtEnd::Known(Outcome::Success),
+    }
 }
 
 /// What these fields, of a head or of trailers, say of the call.
@@ -100,7 +107,7 @@ where
     ) -> Response<PermitBody<R, T>> {
         let at_end = if is_unrelated(&answer) {
             AtEnd::Known(Outcome::Unrelated)
-        } else if answer.status() == StatusCode::OK {
+        } else if answer.status() == StatusCode::OK && grpc::is_grpc(answer.headers()) {
             at_end(answer.headers())
         } else {
             AtEnd::Known(Outcome::Failure)

@@ -254,6 +254,8 @@ impl Portion {
     ) -> Body<R> {
         match self {
             _ if ask.kind == Kind::Head => Body::empty(),
+            // A gRPC answer of trailers alone is at its end with its head, and has to look so.
+            Self::Whole if head.counts_as != head.status && head.length == Some(0) => Body::empty(),
             Self::Whole => Body::on_its_way(reader, None, head.length, rest),
             Self::Part(cut) => Body::on_its_way(reader, Some(cut), None, rest),
             Self::NotModified | Self::Unsatisfiable => Body::empty(),

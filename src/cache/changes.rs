@@ -24,6 +24,10 @@ impl<K> Engine<K> {
         if self.place == Place::Coalesce || !invalidation::is_unsafe(request.method()) {
             return None;
         }
+        if self.key.unary(request).is_some() {
+            // It was named as a method that only reads.
+            return None;
+        }
         let uri = self.key.uri(request);
         let authority = authority_asked(uri, request.headers())?.into();
         Some(Changes { method: request.method().clone(), authority, uri: uri.clone() })

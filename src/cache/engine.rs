@@ -1,7 +1,8 @@
 //! A request's path: who answers it, and from what?
 //!
 //! ```text
-//! call ── alone? ──▶ pass                                    synchronous down to here:
+//! call ── alone? ──▶ pass
+//!   │       └─ a gRPC call? ──▶ read its message ──▶ call    synchronous down to here:
 //!   └─ look near ── may it be reused? ──▶ answer from storage   a hit boxes nothing
 //!        └─ miss ── join ─┬─ leader ──▶ fetch (a task of its own) ──▶ read along
 //!                         ├─ follower ─ is the head for it? ──▶ read along
@@ -24,6 +25,7 @@ use super::{
     request_key::{RequestKey, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
+    unary::{Known, Terms},
 };
 use crate::{
     coalesce::share::{self, Ask, FromStorage, Leads, Place, Share},
@@ -42,7 +44,7 @@ use crate::{
     store::{Key, KeyWriter},
 };
 
-/// The class of flights and entries of GET: the first byte of a key.
+/// The class of flights and entries of GET, and of what is answered like one: the first byte of a key.
 pub(crate) const GET: u8 = b'G';
 /// The class of the flights of HEAD, and of what is remembered of them.
 pub(super) const HEAD: u8 = b'H';
@@ -87,6 +89,8 @@ pub(super) struct Caller {
     /// Why storage did not answer it.
     pub(super) why: Fwd,
     pub(super) tells: Tells,
+    /// On what terms the answer is kept, to a unary gRPC call.
+    pub(super) unary: Option<Terms>,
     /// Its URI, as this layer sees it.
     pub(super) uri: Uri,
 }
@@ -106,6 +110,7 @@ pub(super) struct Inquiry {
     pub(super) primary: usize,
     pub(super) now: Instant,
     pub(super) tells: Tells,
+    pub(super) unary: Option<Terms>,
 }
 
 /// To whom this engine says how it answered.
@@ -141,8 +146,14 @@ impl<K> Engine<K> {
         Engine { cache, policy, key, place, store_unframed, staleness, tags, fallback }
     }
 
-    /// Answers `request`: at once where it can, else in a future that needs the inner service.
-    pub(super) fn call<S, B>(self: &Arc<Self>, inner: &S, request: Request<B>) -> Answering<S::Body>
+    /// Answers `request`: at once where it can, else in a future that needs the inner service. `read`:
+    /// what was learned from the message of a gRPC call.
+    pub(super) fn call<S, B>(
+        self: &Arc<Self>,
+        inner: &S,
+        request: Request<B>,
+        read: Option<&mut Known>,
+    ) -> Answering<S::Body>
     where
         S: Origin<B>,
         K: RequestKey<B>,
@@ -161,17 +172,28 @@ impl<K> Engine<K> {
         if self.cache.switch.is_off_for(method, uri, fields) {
             return self.pass(inner, request, Pass::SwitchedOff, tells);
         }
-        let ask = Ask::of(&request);
-        let share = share::share(&ask, self.place);
+        let mut ask = Ask::of(&request);
+        let mut share = share::share(&ask, self.place);
+        let (mut key, mut unary) = (KeyWriter::new(), None);
         if share.leads == Leads::Alone {
-            return self.pass(inner, request, Pass::Request, tells);
+            let Some(read) = read else {
+                return match self.key.unary(&request) {
+                    Some(unary) => {
+                        fetching(Arc::clone(self).unary(inner.clone(), request, unary, tells))
+                    }
+                    None => self.pass(inner, request, Pass::Request, tells),
+                };
+            };
+            (ask, share, unary) = (read.ask, read.share, Some(read.terms));
+            key = std::mem::take(&mut read.key);
+        } else {
+            key.raw(&[GET]);
+            if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
+                return self.pass(inner, request, Pass::Key, tells);
+            }
         }
-        let mut key = KeyWriter::new();
-        key.raw(&[GET]);
-        if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
-            return self.pass(inner, request, Pass::Key, tells);
-        }
-        let inquiry = Inquiry { ask, share, primary: key.len(), now: Instant::now(), tells };
+        let (primary, now) = (key.len(), Instant::now());
+        let inquiry = Inquiry { ask, share, primary, now, tells, unary };
         let mut why = Fwd::UriMiss;
         if share.from_storage != FromStorage::No {
             match self.look(&mut key, request.headers()) {
@@ -233,6 +255,7 @@ impl<K> Engine<K> {
             primary,
             why,
             tells: inquiry.tells,
+            unary: inquiry.unary,
             uri: request.uri().clone(),
         };
         Call {

@@ -99,10 +99,11 @@ impl<K> Engine<K> {
         fields: &HeaderMap,
         response: Response<Body<R>>,
     ) -> Result<Response<Body<R>>, BoxError> {
-        if !is_failing(response.status()) {
+        let status = caller.counts_as(response.status(), response.headers());
+        if !is_failing(status) {
             return Ok(response);
         }
-        let failure = Failure::answered(response.status());
+        let failure = Failure::answered(status);
         let instead = self.instead(caller, fields, &failure, Asking::Own).await;
         Ok(instead.unwrap_or(response))
     }

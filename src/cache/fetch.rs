@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Response, StatusCode, header::RETRY_AFTER, response::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, response::Parts};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -20,6 +20,7 @@ use super::{
     request_key::RequestKey,
     service::Origin,
     storage::{Found, Stored},
+    unary,
     verdict::{Behind, Fate, Freshened, Kept, Lasting, Taking, Verdict, length},
 };
 use crate::{
@@ -35,7 +36,6 @@ use crate::{
     rfc9111::{
         Exchange,
         cache_status::Member,
-        date,
         freshness::Reuse,
         validation::{self, Validators},
     },
@@ -112,8 +112,7 @@ where
         };
         let validators = engine.prepare(&mut call, stored.as_ref().map(|stored| &stored.entry));
         let caller = call.caller;
-        // What a HEAD is answered with is kept or not like what a GET would be.
-        let method = Method::GET;
+        let method = caller.method();
         let sent = SystemTime::now();
         let response = match timeout_at(deadline, engine.send(inner, call.request)).await {
             Ok(Ok(response)) => response,
@@ -126,13 +125,13 @@ where
         let exchange = Exchange { sent, received: SystemTime::now() };
         let (mut parts, body) = response.into_parts();
         let behind = Behind::of(&parts, lead.recording().fence());
-        let failing = is_failing(parts.status);
+        let status = caller.counts_as(parts.status, &parts.headers);
+        let failing = is_failing(status);
         if !failing {
             engine.recovered(&caller);
-        } else if parts.status != StatusCode::INTERNAL_SERVER_ERROR {
+        } else if status != StatusCode::INTERNAL_SERVER_ERROR {
             // A 500 may be one request's fault, and is never held against others.
-            let wait = parts.headers.get(RETRY_AFTER);
-            let wait = wait.and_then(|value| date::retry_after(value, exchange.received));
+            let wait = caller.retry_after(&parts.headers, exchange.received);
             let alone = !lead.recording().was_joined();
             engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait, alone);
         }
@@ -140,7 +139,7 @@ where
         if let Some(stored) = stored.as_ref().filter(|_| validated) {
             let entry = &stored.entry;
             let answered = Answered {
-                method: &method,
+                method,
                 request: &asked,
                 status: entry.status(),
                 response: &parts.headers,
@@ -187,7 +186,7 @@ where
                 .as_ref()
                 .is_some_and(|stored| engine.stands_in(stored, &caller.ask, Trouble::Error));
         let taking = Taking {
-            answered: answered(&method, &asked, &parts, exchange),
+            answered: answered(method, &asked, &parts, exchange),
             version: parts.version,
             length: length(&parts.headers, &body),
             caller: &caller,
@@ -208,7 +207,7 @@ where
                     // So has one that may not be kept.
                     engine.remove(stored.entry.key()).await;
                 }
-                let failure = || SharedError::new(FetchError::Status(parts.status).into());
+                let failure = || SharedError::new(FetchError::Status(status).into());
                 Err(match (unkept, lasting) {
                     (Unkept::Failure, _) => End::Failed(failure()),
                     (Unkept::Own, _) => End::Own(failure()),
@@ -281,22 +280,23 @@ where
     ) -> Result<Response<Body<S::Body>>, BoxError> {
         let Self { engine, mut call, asked } = self;
         let caller = call.caller;
-        let method = Method::GET;
+        let method = caller.method();
         engine.mark(&mut call.request, caller.tells);
         let (began, fence) = (Instant::now(), Fence::now());
         let sent = SystemTime::now();
         let (mut parts, body) = engine.send(inner, call.request).await?.into_parts();
         let exchange = Exchange { sent, received: SystemTime::now() };
         let behind = Behind::of(&parts, fence);
-        if !is_failing(parts.status) {
+        let failing = is_failing(caller.counts_as(parts.status, &parts.headers));
+        if !failing {
             engine.recovered(&caller);
         }
         let taking = Taking {
-            answered: answered(&method, &asked, &parts, exchange),
+            answered: answered(method, &asked, &parts, exchange),
             version: parts.version,
             length: length(&parts.headers, &body),
             caller: &caller,
-            stands_in: is_failing(parts.status),
+            stands_in: failing,
         };
         let verdict = engine.verdict(&taking);
         // What outgrew before and has no length now is learned again when the memory ends.
@@ -350,6 +350,10 @@ impl<K> Engine<K> {
     /// Makes of a caller's request the one that the origin gets; whether it asks to validate.
     fn prepare<B>(&self, call: &mut Call<B>, stored: Option<&Entry>) -> bool {
         self.mark(&mut call.request, call.caller.tells);
+        if call.caller.unary.is_some() {
+            unary::lengthen(call.request.headers_mut(), self.cache.limits.fetch_deadline);
+            return false;
+        }
         if self.place == Place::Coalesce {
             return false;
         }

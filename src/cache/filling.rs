@@ -210,13 +210,15 @@ where
         }
         let declared = self.head.length.filter(|_| kind == Kind::Get);
         let reset = self.head.version > Version::HTTP_11 && !body.is_end_stream();
-        if declared.is_none() && reset && !self.engine.store_unframed {
+        let told = self.engine.store_unframed || self.caller.unary.is_some();
+        if declared.is_none() && reset && !told {
             // HTTP/2 can end a stream without an error and without its end (RFC 9113 §8.1).
             return Stopped::Complete(false);
         }
         if declared.is_some_and(|declared| declared != recording.length() as u64) {
             return Stopped::Failed(FetchError::Length.into());
         }
-        Stopped::Complete(true)
+        let whole = self.caller.is_whole(recording, trailers.as_ref());
+        Stopped::Complete(whole)
     }
 }

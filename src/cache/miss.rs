@@ -150,7 +150,7 @@ impl<K> Engine<K> {
             return Followed::Again;
         }
         // A failure has no content that could have been invalidated.
-        let failed = is_failing(head.status) && head.lifetime().is_none();
+        let failed = is_failing(head.counts_as) && head.lifetime().is_none();
         if !failed && self.is_from_before(&head, call, join) {
             return Followed::Again;
         }
@@ -164,8 +164,8 @@ impl<K> Engine<K> {
         let (ask, policy) = (&call.caller.ask, &*self.policy);
         match share::offered(&head, resident, ask, policy, same, keyed) {
             Offered::Taken => {
-                if is_failing(head.status) {
-                    let failure = Failure::answered(head.status);
+                if is_failing(head.counts_as) {
+                    let failure = Failure::answered(head.counts_as);
                     let (caller, fields) = (&call.caller, call.request.headers());
                     let instead = self.instead(caller, fields, &failure, Asking::Shared).await;
                     if let Some(stale) = instead {
@@ -175,7 +175,7 @@ impl<K> Engine<K> {
                 Followed::Answered(self.followed_answer(&head, reader, call, now))
             }
             Offered::Failure => {
-                Followed::Failed(SharedError::new(FetchError::Status(head.status).into()))
+                Followed::Failed(SharedError::new(FetchError::Status(head.counts_as).into()))
             }
             Offered::Refused => Followed::Alone,
             Offered::OtherVariant => match variant.flatten() {

@@ -54,6 +54,8 @@ mod failures;
 mod fallback;
 mod fetch;
 mod filling;
+mod grpc_key;
+mod message;
 mod miss;
 mod refresh;
 pub(crate) mod request_key;
@@ -61,6 +63,7 @@ pub(crate) mod service;
 mod storage;
 mod switch;
 mod tasks;
+pub(crate) mod unary;
 mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -73,6 +76,8 @@ use tower_layer::Layer;
 pub use self::{
     body::Body,
     builder::CacheBuilder,
+    grpc_key::{GrpcKey, is_grpc_method},
+    message::Message,
     request_key::{NoKey, RequestKey, UriKey},
     service::{CacheService, Origin, ResponseFuture},
     switch::{Asked, Switch},
@@ -248,7 +253,8 @@ impl fmt::Debug for Cache {
     }
 }
 
-/// Answers GET and HEAD from a [`Cache`] by RFC 9111, and fetches once what it has not.
+/// Answers GET and HEAD from a [`Cache`] by RFC 9111, and fetches once what it has not. With a
+/// [`GrpcKey`] it does the same for unary gRPC calls.
 ///
 /// Its defaults are those of [`Profile::safe`]. See the [module](self) for the contract, and
 /// [`UriKey`] where a router takes a prefix off the URI before the layer sees it.

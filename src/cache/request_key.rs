@@ -9,6 +9,7 @@ use http::{
 };
 use http_body::Body;
 
+use super::unary::Unary;
 use crate::store::KeyWriter;
 
 /// The request has no key: it passes to the inner service, and nothing of it is kept or shared.
@@ -73,6 +74,14 @@ pub trait RequestKey<B>: Clone + Send + Sync + 'static {
     /// Whether the key tells callers with different credentials apart.
     fn has_credentials(&self) -> bool {
         false
+    }
+
+    /// How the message in the body of `request` is read, where it belongs to the key; only of a
+    /// [`GrpcKey`](crate::GrpcKey) it does.
+    #[doc(hidden)]
+    fn unary(&self, request: &Request<B>) -> Option<Unary<B>> {
+        let _ = request;
+        None
     }
 
     /// The URI that its answer is invalidated by: the request's own unless the key knows a better.
@@ -145,14 +154,14 @@ impl UriKey {
         self.original = Some(original);
         self
     }
-}
 
-impl<B: Body> RequestKey<B> for UriKey {
-    fn write(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
-        if !request.body().is_end_stream() {
-            return Err(NoKey);
-        }
-        let uri = RequestKey::<B>::uri(self, request);
+    /// Writes all that the key has of a request, whatever its body.
+    pub(super) fn write_target<B>(
+        &self,
+        request: &Request<B>,
+        key: &mut KeyWriter,
+    ) -> Result<(), NoKey> {
+        let uri = self.uri_of(request);
         if !uri.path().starts_with('/') {
             return Err(NoKey);
         }
@@ -161,12 +170,23 @@ impl<B: Body> RequestKey<B> for UriKey {
         key.part(uri.path().as_bytes());
         key.optional(uri.query().map(str::as_bytes));
         for name in &self.fields {
-            for value in request.headers().get_all(name) {
-                key.part(value.as_bytes());
-            }
-            key.absent();
+            write_all(request.headers(), name, key);
         }
         Ok(())
+    }
+
+    pub(super) fn uri_of<'r, B>(&self, request: &'r Request<B>) -> &'r Uri {
+        let original = self.original.and_then(|original| original(request.extensions()));
+        original.unwrap_or(request.uri())
+    }
+}
+
+impl<B: Body> RequestKey<B> for UriKey {
+    fn write(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        if !request.body().is_end_stream() {
+            return Err(NoKey);
+        }
+        self.write_target(request, key)
     }
 
     fn has_credentials(&self) -> bool {
@@ -174,9 +194,16 @@ impl<B: Body> RequestKey<B> for UriKey {
     }
 
     fn uri<'r>(&self, request: &'r Request<B>) -> &'r Uri {
-        let original = self.original.and_then(|original| original(request.extensions()));
-        original.unwrap_or(request.uri())
+        self.uri_of(request)
     }
+}
+
+/// Writes all values of a field: none is not an empty one.
+pub(super) fn write_all(fields: &HeaderMap, name: &HeaderName, key: &mut KeyWriter) {
+    for value in fields.get_all(name) {
+        key.part(value.as_bytes());
+    }
+    key.absent();
 }
 
 /// The authority of `uri` alone, without a default port of any scheme: what URIs are invalidated by.

@@ -119,7 +119,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture(self.engine.call(&self.inner, request))
+        ResponseFuture(self.engine.call(&self.inner, request, None))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
 use super::engine::{Caller, Engine};
@@ -192,8 +192,7 @@ impl<K> Engine<K> {
 
     /// Whether the cache has been turned off for this request since it came.
     fn is_off_for(&self, caller: &Caller, fields: &HeaderMap) -> bool {
-        // What fills an entry is a GET.
-        self.cache.switch.is_off_for(&Method::GET, &caller.uri, fields)
+        self.cache.switch.is_off_for(caller.method(), &caller.uri, fields)
     }
 
     /// Stores `entry`, under its own key and in the list of variants of `primary`.

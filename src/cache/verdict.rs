@@ -59,6 +59,8 @@ pub(super) enum Lasting {
 /// What is known of an answer that is recorded.
 pub(super) struct Kept {
     pub(super) sharing: Sharing,
+    /// The status that it is treated like.
+    pub(super) counts_as: StatusCode,
     /// Whether it is stored, too.
     pub(super) store: bool,
     pub(super) key: Key,
@@ -137,6 +139,7 @@ impl<K> Engine<K> {
         let Answered { request, status, response, .. } = taking.answered;
         let Taking { length, version, .. } = *taking;
         let Caller { primary, ask, .. } = taking.caller;
+        let status = taking.caller.counts_as(status, response);
         if status == StatusCode::INTERNAL_SERVER_ERROR && ask.personal {
             // It may be what this one asked with.
             return Verdict::Not(Unkept::Own, None);
@@ -159,7 +162,7 @@ impl<K> Engine<K> {
             let unkept = if status.is_server_error() { Unkept::Failure } else { Unkept::Aside };
             return Verdict::Not(unkept, None);
         };
-        let keep = match self.policy.keep(&taking.answered) {
+        let keep = match self.keep(taking.caller, &taking.answered) {
             Keep::For(_) if is_too_large(response) => Keep::No(Refusal::HeadTooLarge),
             Keep::For(_) if names.is_err() => Keep::No(Refusal::TooManyTags),
             keep => keep,
@@ -180,21 +183,23 @@ impl<K> Engine<K> {
                     _ => Sharing::Stored(lifetime),
                 };
                 let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
+                // The trailers of a call are the end of its answer.
                 let framed = self.store_unframed
+                    || taking.caller.unary.is_some()
                     || length.is_some()
                     || !ends_with_connection(version, response);
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
                 let store = wanted && framed;
-                Verdict::Keep(Kept { sharing, store, key, vary, names, length })
+                Verdict::Keep(Kept { sharing, counts_as: status, store, key, vary, names, length })
             }
             Keep::No(refusal) => {
                 self.not_stored(refusal);
                 match share::unkept(&refusal, status, self.place) {
                     Unkept::Shared if !outgrown && !is_endless(response) => {
-                        let (sharing, store) = (in_flight, false);
-                        Verdict::Keep(Kept { sharing, store, key, vary, names, length })
+                        let (sharing, counts_as, store) = (in_flight, status, false);
+                        Verdict::Keep(Kept { sharing, counts_as, store, key, vary, names, length })
                     }
                     unkept @ (Unkept::Failure | Unkept::Own) => Verdict::Not(unkept, None),
                     Unkept::Shared | Unkept::Aside => {
@@ -267,7 +272,7 @@ impl<K> Engine<K> {
         if self.place == Place::Cache {
             dated(&mut parts.headers, exchange.received);
         }
-        let Kept { sharing, key, vary, names, length, .. } = kept;
+        let Kept { sharing, counts_as, key, vary, names, length, .. } = kept;
         let directives = targeted::governing(self.policy.profile(), &parts.headers);
         let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
         let (fields, below) = Head::fields(stored, self.place == Place::Cache);
@@ -276,6 +281,7 @@ impl<K> Engine<K> {
         Arc::new(Head {
             key,
             status,
+            counts_as,
             version,
             fields,
             below,
@@ -326,7 +332,7 @@ impl<K> Engine<K> {
             // What a 304 leaves unsaid holds, also where its field was not to be stored.
             named = named.and_then(|named| with(&old.names, &named));
         }
-        let keep = self.policy.keep(&answered);
+        let keep = self.keep(caller, &answered);
         let (sharing, fate) = match keep {
             // It lies under the key of what it varied by before.
             Keep::For(_) if names != old.vary => (Sharing::OWN, Fate::Removed),
@@ -341,6 +347,7 @@ impl<K> Engine<K> {
         let head = Head {
             key: old.key.clone(),
             status: old.status,
+            counts_as: old.counts_as,
             version: old.version,
             fields,
             below,

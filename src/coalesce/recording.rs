@@ -203,6 +203,17 @@ impl<H: Clone> Recording<H> {
         lock(&self.state).length
     }
 
+    /// The first bytes of what has been recorded, once there are so many.
+    pub(crate) fn beginning<const N: usize>(&self) -> Option<[u8; N]> {
+        let state = lock(&self.state);
+        let mut bytes = state.pieces.iter().flat_map(|piece| piece.data.iter().copied());
+        let mut first = [0; N];
+        for byte in &mut first {
+            *byte = bytes.next()?;
+        }
+        Some(first)
+    }
+
     /// Ends with the rest going to the leader alone, unless a follower reads along and would be cut
     /// short: decided in one step, or one could come between.
     pub(crate) fn hand_over(&self) -> bool {

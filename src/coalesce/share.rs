@@ -3,6 +3,7 @@
 //! | request | leads | follows | from storage |
 //! |---|---|---|---|
 //! | GET, empty body | yes | yes | yes |
+//! | gRPC, a method that the key names, unary | yes | yes | yes |
 //! | HEAD | a flight of its own class, which fills nothing | a GET's flight, to its head | a stored GET |
 //! | `Range`, `If-*`, over a store | yes: the fetch is unconditional | yes | yes |
 //! | the same with nothing to look in | passes alone | no | – |
@@ -60,6 +61,7 @@ pub(crate) struct Ask {
 /// The kinds of request that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// A GET, or a unary gRPC call whose message is part of the key.
     Get,
     Head,
     /// Whatever passes alone: it may have effects, carries a body, or wants the connection.
@@ -262,7 +264,7 @@ pub(crate) fn offered(
         {
             Offered::Taken
         }
-        Sharing::InFlight { .. } if head.status.is_server_error() => Offered::Failure,
+        Sharing::InFlight { .. } if head.counts_as.is_server_error() => Offered::Failure,
         Sharing::InFlight { .. } => Offered::Refused,
     }
 }

@@ -140,6 +140,19 @@ impl Invalidation {
         Ok(Self::of(What::Key(written.key().ok_or(NoKey)?)))
     }
 
+    /// The entries that answer a unary gRPC call like `request`, with this message: encoded, not
+    /// compressed, and without the prefix that it is sent with.
+    ///
+    /// # Errors
+    /// [`NoKey`] where the message of such a request is not part of `key`, or too long for it.
+    pub fn call<B>(
+        key: &impl RequestKey<B>,
+        request: &Request<B>,
+        message: &[u8],
+    ) -> Result<Self, NoKey> {
+        Ok(Self::of(What::Key(crate::cache::unary::key(key, request, message)?)))
+    }
+
     /// All entries.
     pub fn everything() -> Self {
         Self::of(What::Everything)

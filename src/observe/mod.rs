@@ -208,7 +208,8 @@ pub enum Event<'e> {
 pub enum Pass {
     /// The request is not of a kind that is cached or coalesced.
     Request,
-    /// The request has no key: too long, or ambiguous about whom it is for.
+    /// The request has no key: too long, or ambiguous about whom it is for; or it is a gRPC call that
+    /// is not unary.
     Key,
     /// The key is remembered as uncacheable or outgrown.
     Remembered,

@@ -15,6 +15,7 @@ mod record;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+pub(crate) use self::key::MAX_KEY;
 pub use self::key::{Key, KeyWriter};
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;

@@ -157,6 +157,8 @@ pub(crate) struct Head {
     /// The full key, the variant included.
     pub(crate) key: Key,
     pub(crate) status: StatusCode,
+    /// The status that it is treated like: of a gRPC answer, what it stands for.
+    pub(crate) counts_as: StatusCode,
     pub(crate) version: Version,
     /// As they are sent on a hit: `Age` has its place, `Cache-Status` its value.
     pub(crate) fields: HeaderMap,
