@@ -8,6 +8,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use ipnet::IpNet;
+use seawall::cache::is_grpc_method;
 
 /// A caching reverse proxy in front of one origin. Without `--origin` it brings a demo origin.
 #[derive(Clone, Debug, Parser)]
@@ -56,6 +57,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME", env = "SEAWALL_TAG_HEADER", default_value = "Surrogate-Key")]
     #[arg(value_parser = field)]
     pub(crate) tag_header: HeaderName,
+    /// A gRPC method whose unary answers are kept, by its full path, and for how long (may repeat)
+    #[arg(long, value_name = "PATH=TTL", env = "SEAWALL_GRPC_CACHE", value_delimiter = ',')]
+    #[arg(value_parser = grpc_method)]
+    pub(crate) grpc_cache: Vec<GrpcMethod>,
     /// Calls in flight to the origin at most, or off
     #[arg(long, value_name = "N|off", env = "SEAWALL_LIMIT", default_value = "1024")]
     #[arg(value_parser = limit)]
@@ -83,6 +88,13 @@ pub(crate) struct Flags {
 pub(crate) enum Profile {
     Safe,
     ReverseProxy,
+}
+
+/// A gRPC method whose unary answers are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GrpcMethod {
+    pub(crate) path: String,
+    pub(crate) lifetime: Duration,
 }
 
 /// How many calls may be in flight.
@@ -239,6 +251,14 @@ fn number_and_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
+fn grpc_method(text: &str) -> Result<GrpcMethod, String> {
+    let (path, lifetime) = text.rsplit_once('=').unwrap_or((text, ""));
+    if !is_grpc_method(path) {
+        return Err("a method is like /package.Service/Method=60s".to_owned());
+    }
+    Ok(GrpcMethod { path: path.to_owned(), lifetime: duration(lifetime)? })
+}
+
 fn limit(text: &str) -> Result<Limit, String> {
     match (text, text.parse()) {
         ("off", _) => Ok(Limit::Off),
@@ -308,6 +328,16 @@ mod tests {
         assert_eq!(flags.quota, None);
         assert_eq!(flags.timeout, Duration::from_secs(10));
         assert_eq!(flags.drain, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_grpc_method_has_a_full_path_and_a_time() {
+        let flags = read(&["--grpc-cache", "/a.B/C=60s,/a.B/D=500ms"]).unwrap();
+        let method = |path: &str, millis| GrpcMethod {
+            path: path.to_owned(),
+            lifetime: Duration::from_millis(millis),
+        };
+        assert_eq!(flags.grpc_cache, [method("/a.B/C", 60_000), method("/a.B/D", 500)]);
     }
 
     #[test]
@@ -394,6 +424,9 @@ mod tests {
             &["--breaker", "101%"],
             &["--breaker", "NaN%"],
             &["--breaker", "half"],
+            &["--grpc-cache", "/shop.Catalogue/Find"],
+            &["--grpc-cache", "shop.Catalogue/Find=60s"],
+            &["--grpc-cache", "/shop.Catalogue/*=60s"],
             &["--limit", "0"],
             &["--limit", "many"],
             &["--quota", "5"],

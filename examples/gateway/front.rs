@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use seawall::{Reason, Rejected, rfc9111::cache_status::CACHE_STATUS};
 use tower::{Service, ServiceExt};
 
-use crate::{plain::plain, proxy, stats::Stats};
+use crate::{asked::Asked, plain::plain, proxy, stats::Stats};
 
 /// The front for one client, made by [`Front::of`].
 #[derive(Clone)]
@@ -52,7 +52,7 @@ impl<S: Clone> Front<S> {
 
 impl<S, B> Service<Request<Incoming>> for Front<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Asked>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Send + 'static,
@@ -71,7 +71,8 @@ where
         let rules = &self.rules;
         match proxy::receive(&mut head, self.peer, &rules.trusted, &rules.nameless) {
             Ok(()) => {
-                let answer = self.stack.clone().oneshot(Request::from_parts(head, body));
+                let request = Request::from_parts(head, Asked::Incoming(body));
+                let answer = self.stack.clone().oneshot(request);
                 Box::pin(async move {
                     let mut answer = answer.await?;
                     proxy::answer(&mut answer);

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod admin;
+mod asked;
 mod demo;
 mod flags;
 mod forwarded;

@@ -8,10 +8,9 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use hyper::body::Incoming;
 use seawall::{
-    Cache, CacheLayer, CircuitBreaker, CircuitBreakerLayer, LoadShedLayer, Profile, RespondLayer,
-    UriKey,
+    Cache, CacheLayer, CircuitBreaker, CircuitBreakerLayer, GrpcKey, LoadShedLayer, Profile,
+    RequestKey, RespondLayer, UriKey,
     admission::{ByError, ByStatus, Outcome},
     load_shed::{Criticality, Gauge, Rate},
     observe::Event,
@@ -21,6 +20,7 @@ use tower::{Service, ServiceBuilder, util::option_layer};
 
 use crate::{
     BoxError,
+    asked::Asked,
     flags::{self, Flags},
     forwarded::Came,
     origin::{Failure, Origin},
@@ -68,9 +68,15 @@ fn count(stats: &Stats, event: &Event<'_>) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// What tells requests apart.
+/// What tells pages apart.
 pub(crate) fn key() -> UriKey {
     UriKey::new()
+}
+
+/// What tells requests apart, gRPC calls included.
+fn keys(flags: &Flags) -> impl RequestKey<Asked> {
+    let calls = GrpcKey::new(Asked::read);
+    flags.grpc_cache.iter().fold(calls, |calls, method| calls.method(&method.path, method.lifetime))
 }
 
 /// What stands between the cache and the origin, and its figures in `stats`.
@@ -139,7 +145,7 @@ pub(crate) fn stack(
     cache: Cache,
     stats: &Arc<Stats>,
 ) -> impl Service<
-    Request<Incoming>,
+    Request<Asked>,
     Response = Response<impl Body<Data = Bytes, Error = BoxError> + Send + 'static>,
     Error = Infallible,
     Future: Send + 'static,
@@ -152,7 +158,7 @@ pub(crate) fn stack(
     };
     let cached = CacheLayer::new(cache)
         .policy(profile)
-        .key(key())
+        .key(keys(flags))
         .stale_while_revalidate(flags.stale_while_revalidate)
         .stale_if_error(flags.stale_if_error)
         .keep_stale(flags.keep_stale)
@@ -163,8 +169,8 @@ pub(crate) fn stack(
         LoadShedLayer::fixed(usize::MAX)
             .observer(observer(stats))
             .classify(ByError::new())
-            .criticality(|_: &Request<Incoming>| Criticality::Normal)
-            .quota(Rate::per_second(calls), |request: &Request<Incoming>| {
+            .criticality(|_: &Request<Asked>| Criticality::Normal)
+            .quota(Rate::per_second(calls), |request: &Request<Asked>| {
                 request.extensions().get().map(Came::account)
             })
     });
