@@ -4,6 +4,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
+use crate::load_shed::Criticality;
+
 /// Any error: the error type of every service here, as in tower.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -109,6 +111,8 @@ impl Error for FetchError {}
 pub struct Rejected {
     reason: Reason,
     retry_after: Option<Duration>,
+    /// Whoever matters no more than this is refused as well.
+    refuses: Option<Criticality>,
 }
 
 /// Why a call was refused.
@@ -147,7 +151,17 @@ pub enum Reason {
 impl Rejected {
     /// A refusal that names no time to come back.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, retry_after: None }
+        Self { reason, retry_after: None, refuses: None }
+    }
+
+    /// Says that every caller up to this criticality would be refused now, whatever it asks for.
+    pub(crate) fn up_to(mut self, class: Option<Criticality>) -> Self {
+        self.refuses = class;
+        self
+    }
+
+    pub(crate) fn refuses(&self) -> Option<Criticality> {
+        self.refuses
     }
 
     /// Says after how long another try makes sense.

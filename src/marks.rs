@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`Flight`] | a request | these flight tables are fetching it already |
 //! | [`Refresh`] | a request | validate what you have; do not answer from it |
+//! | (a private one) | a request | somebody wants to know where its answer came from |
 //! | [`Served`] | a response | it came from the origin, or from storage, fresh or stale; and its fence |
 //!
 //! An engine that meets the mark of its own flight table steps aside: the same layer twice, or two
@@ -67,11 +68,6 @@ impl Flight {
 
     pub(crate) fn fence(&self) -> Fence {
         self.fence
-    }
-
-    /// Whether any table is: the mark may also be there for the answer's sake alone.
-    pub(crate) fn is_of_any(&self) -> bool {
-        !self.tables.is_empty()
     }
 
     /// Whether `table` is fetching this request already.
@@ -163,17 +159,23 @@ pub(crate) fn may_be_answered_from_storage() {
     FROM_STORAGE.store(true, Relaxed);
 }
 
-/// Asks whatever is below to say where its answer came from: a mark of no flight.
+/// Somebody above wants to know where the answer came from, and nothing else.
+#[derive(Clone, Copy)]
+struct Whence;
+
+/// Asks whatever is below to say where its answer came from.
 ///
-/// It costs three allocations where no mark is there yet, and is left out as long as nobody in this
+/// It costs two allocations where no mark is there yet, and is left out as long as nobody in this
 /// process could answer it.
 pub(crate) fn ask_whence(extensions: &mut http::Extensions) {
     if FROM_STORAGE.load(Relaxed) && !are_read(extensions) {
-        extensions.insert(Flight::default());
+        extensions.insert(Whence);
     }
 }
 
 /// Whether a layer above wants to know how this request is answered.
 pub(crate) fn are_read(extensions: &http::Extensions) -> bool {
-    extensions.get::<Flight>().is_some() || extensions.get::<Refresh>().is_some()
+    extensions.get::<Flight>().is_some()
+        || extensions.get::<Refresh>().is_some()
+        || extensions.get::<Whence>().is_some()
 }

@@ -5,7 +5,7 @@
 //!   └─ cache                   answers what it has, fresh or stale; one call for all that ask alike
 //!        └─ LoadShedLayer      only what goes to the origin counts; the least important goes first
 //!             └─ CircuitBreakerLayer    sees every failure, timeouts included
-//!                  └─ Timeout           bounds one call, to its head
+//!                  └─ Timeout           bounds one call, to its head, and the wait to make it
 //!                       └─ origin
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! | order | means |
 //! |---|---|
 //! | cache, breaker | an open breaker is answered from the cache where that is allowed |
-//! | breaker, cache | an open breaker refuses what the cache could answer, hits included; what is answered from storage is no success |
+//! | breaker, cache | an open breaker refuses what the cache could answer, hits included; what is answered from storage is no success, so that only misses close it again |
 //! | cache, shedder | hits cost no place; what is shed is answered stale where that is allowed |
 //! | shedder, cache | hits take places, for as long as their clients read; use it to bound the whole service |
 //! | coalesce, breaker or shedder | one call of many callers is one call to them, and one refusal for all of a class |
@@ -38,7 +38,11 @@ use tower_layer::Layer;
 
 use crate::{
     Cache, CircuitBreaker, CircuitBreakerLayer, LoadShedLayer, RespondLayer,
-    StaleWhileRevalidateLayer, circuit_breaker::One, load_shed::Gauge, respond::Respond,
+    StaleWhileRevalidateLayer,
+    admission::{Admission, ByError, Everyone},
+    circuit_breaker::One,
+    load_shed::Gauge,
+    respond::Respond,
 };
 
 /// How long an origin may take to answer.
@@ -52,7 +56,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// | cache | [`StaleWhileRevalidateLayer::new`] with no window but those that answers name |
 /// | limit | [`LoadShedLayer::default`]: 1,024 calls in flight |
 /// | breaker | [`CircuitBreakerLayer::new`] |
-/// | timeout | 10 s to the head |
+/// | timeout | 10 s to the head, the wait for an origin that is not ready included |
+///
+/// Observers are set on the parts. So is how long a probe may take: a breaker's
+/// [`lease`](CircuitBreakerLayer::lease) of 10 s does not follow another timeout.
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -165,7 +172,7 @@ impl<C, R, D, Q, B, T> OriginShield<C, LoadShedLayer<R, D, Q>, B, T> {
 
 impl<S, C, L, B, T> Layer<S> for OriginShield<C, L, B, T>
 where
-    T: Layer<S>,
+    T: Layer<Admission<S, Everyone, ByError>>,
     B: Layer<T::Service>,
     L: Layer<B::Service>,
     C: Layer<L::Service>,
@@ -173,7 +180,9 @@ where
     type Service = Respond<C::Service>;
 
     fn layer(&self, origin: S) -> Self::Service {
-        let called = self.circuit_breaker.layer(self.timeout.layer(origin));
+        // Or nothing would bound the wait for an origin that is not ready.
+        let waits = Admission::new(origin, Everyone, ByError::new());
+        let called = self.circuit_breaker.layer(self.timeout.layer(waits));
         self.respond.layer(self.cache.layer(self.load_shed.layer(called)))
     }
 }

@@ -1,5 +1,7 @@
 //! The locks and counters of what is modelled: std's, or loom's when a model runs.
 
+use std::sync::TryLockError;
+
 #[cfg(not(seawall_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
@@ -9,6 +11,15 @@ pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 /// Locks, ignoring poison: nothing that is locked here is left half changed by a panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The same, unless another has it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// A guard that a model can take away, to show that it would notice.

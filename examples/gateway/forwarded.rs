@@ -148,7 +148,7 @@ pub(crate) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, R
         .transpose()
     };
     Ok(Claims {
-        client: x_client.or(client),
+        client: agreed(client, x_client).ok_or(DISAGREE)?,
         host: agreed(
             host(element.and_then(|element| element.host.as_ref()))?,
             host(x_host.as_ref())?,
@@ -334,6 +334,7 @@ mod tests {
             &[("forwarded", "host=\"a")],
             &[("forwarded", "host")],
             &[("forwarded", "host=a;host=b")],
+            &[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", "192.0.2.2")],
             &[("x-forwarded-host", "a@b")],
             &[("x-forwarded-host", "a b")],
             &[("x-forwarded-proto", "gopher")],

@@ -74,28 +74,37 @@ pub(super) enum AtEnd {
 
 impl AtEnd {
     /// What the head tells.
-    pub(super) fn so_far(self) -> Outcome {
+    pub(super) fn known(self) -> Option<Outcome> {
         match self {
-            Self::Known(outcome) => outcome,
-            Self::Trailers => Outcome::Success,
+            Self::Known(outcome) => Some(outcome),
+            Self::Trailers => None,
         }
     }
 
     fn outcome(self) -> Outcome {
+        // What ends without its trailers was cut off.
+        self.known().unwrap_or(Outcome::Failure)
+    }
+
+    /// How it went if the body broke off.
+    fn broken_off(self) -> Outcome {
         match self {
-            Self::Known(outcome) => outcome,
-            // What ends without them was cut off.
-            Self::Trailers => Outcome::Failure,
+            Self::Known(Outcome::Unrelated) => Outcome::Unrelated,
+            _ => Outcome::Failure,
         }
     }
 }
 
 impl<B: Body<Data = Bytes>, T: Settle> PermitBody<B, T> {
     pub(super) fn new(head: &Parts, body: B, permit: Permit<T>, at_end: AtEnd) -> Self {
-        let left = head.headers.get(CONTENT_LENGTH);
-        let left = left.and_then(|value| value.to_str().ok()?.parse().ok());
-        let over = body.is_end_stream()
-            || head.status == StatusCode::SWITCHING_PROTOCOLS
+        let declared = head.headers.get(CONTENT_LENGTH);
+        let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+        let left = declared.or_else(|| body.size_hint().exact());
+        let whole = left == Some(0) && at_end != AtEnd::Trailers;
+        let over = whole
+            || body.is_end_stream()
+            || permit.is_head_only()
+            || has_no_body(head.status)
             || head.headers.get(CONTENT_TYPE).is_some_and(|kind| is_endless(kind.as_bytes()));
         let held = if over {
             permit.settle(at_end.outcome());
@@ -111,6 +120,11 @@ impl<B, T: Settle> PermitBody<B, T> {
     pub(super) fn bytes(bytes: Bytes) -> Self {
         Self { kind: Kind::Bytes { bytes } }
     }
+}
+
+/// RFC 9110 §6.4.1; and what follows a switch of protocols is no body.
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// An event stream lasts as long as its client likes.
@@ -141,13 +155,12 @@ where
         let Some(held) = place else {
             return body.poll_frame(cx);
         };
+        held.permit.read();
         let polled = ready!(held.permit.around(|| body.as_mut().poll_frame(cx)));
         let ended = match &polled {
+            None if held.left.is_some_and(|left| left > 0) => Some(held.at_end.broken_off()),
             None => Some(held.at_end.outcome()),
-            Some(Err(_)) if held.at_end == AtEnd::Known(Outcome::Unrelated) => {
-                Some(Outcome::Unrelated)
-            }
-            Some(Err(_)) => Some(Outcome::Failure),
+            Some(Err(_)) => Some(held.at_end.broken_off()),
             Some(Ok(frame)) => held.saw(frame, body.is_end_stream()),
         };
         if let Some(outcome) = ended

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header::RETRY_AFTER};
 use http_body::Body;
 
 use super::{
@@ -59,9 +59,9 @@ pub trait Classify<Req, Res>: Clone {
     /// How a call went that has no answer.
     fn failed(&self, error: &(dyn Error + Send + Sync + 'static)) -> Outcome;
 
-    /// Marks a request on its way to the inner service.
-    fn mark(&self, request: &mut Req) {
-        let _ = request;
+    /// Marks a request on its way to the inner service, and learns what it asks for.
+    fn mark<T: Settle>(&self, request: &mut Req, permit: &mut Permit<T>) {
+        let _ = (request, permit);
     }
 
     /// The answer instead of a refusal, if there is one.
@@ -81,7 +81,7 @@ pub trait Classify<Req, Res>: Clone {
 /// | 501, 505 | success: they speak of the request |
 /// | 429 | throttled |
 /// | any other | success, also where it is the caller's fault |
-/// | a body that ends with an error | failure |
+/// | a body that ends with any error, or is shorter than its `Content-Length` | failure |
 /// | a deadline: [`FetchError::Deadline`], tower's or tokio's `Elapsed` | overload |
 /// | [`Rejected`], [`FetchError::Cancelled`], what a cache below has stored | unrelated |
 /// | any other error | failure |
@@ -159,8 +159,15 @@ impl Rules {
         rejected: &Rejected,
     ) -> Option<Response<PermitBody<R, T>>> {
         let fallback = self.0.as_ref()?.fallback.as_ref()?;
+        if grpc::is_native(request.headers()) {
+            // Its answer would need trailers.
+            return None;
+        }
         let failed = Failed { uri: request.uri(), headers: request.headers(), error: rejected };
-        Some(fallback(&failed)?.map(PermitBody::bytes))
+        let mut instead = fallback(&failed)?.map(PermitBody::bytes);
+        // What is above is not to take it for the origin's.
+        instead.extensions_mut().insert(rejected.clone());
+        Some(instead)
     }
 }
 
@@ -224,8 +231,8 @@ where
         self.rules.failed(error)
     }
 
-    fn mark(&self, request: &mut Request<B>) {
-        marks::ask_whence(request.extensions_mut());
+    fn mark<T: Settle>(&self, request: &mut Request<B>, permit: &mut Permit<T>) {
+        mark(request, permit);
     }
 
     fn instead<T: Settle>(
@@ -234,6 +241,13 @@ where
         rejected: &Rejected,
     ) -> Option<Response<PermitBody<R, T>>> {
         self.rules.instead(request, rejected)
+    }
+}
+
+pub(super) fn mark<B, T: Settle>(request: &mut Request<B>, permit: &mut Permit<T>) {
+    marks::ask_whence(request.extensions_mut());
+    if *request.method() == Method::HEAD {
+        permit.asks_for_head_only();
     }
 }
 
@@ -247,13 +261,13 @@ where
     R: Body<Data = Bytes>,
     T: Settle,
 {
-    let outcome = at_end.so_far();
-    if matches!(outcome, Outcome::Failure | Outcome::Overload)
+    let known = at_end.known();
+    if matches!(known, Some(Outcome::Failure | Outcome::Overload))
         && let Some(wait) = asks_to_wait(answer.headers())
     {
         permit.heed(wait);
     }
-    permit.answered(outcome);
+    permit.answered(known);
     let (parts, body) = answer.into_parts();
     let body = PermitBody::new(&parts, body, permit, at_end);
     Response::from_parts(parts, body)

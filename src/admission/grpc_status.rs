@@ -9,12 +9,12 @@ use http_body::Body;
 use super::{
     Classify, Outcome, Permit, PermitBody, Settle,
     body::AtEnd,
-    classify::{Rules, held, is_unrelated},
+    classify::{Rules, held, is_unrelated, mark},
 };
 use crate::{
     error::{BoxError, Rejected},
     fallback::Fallback,
-    grpc, marks,
+    grpc,
 };
 
 /// By the `grpc-status` of the answer, for services that serve nothing but gRPC: it is read from the
@@ -30,7 +30,8 @@ use crate::{
 /// | any other | success, also where it is the caller's fault |
 /// | none at all, no 200, or no gRPC | failure |
 ///
-/// Of `application/grpc-web`, which has its trailers within the body, only the head is read.
+/// Of `application/grpc-web`, which has its trailers within the body, only the head is read: where it says
+/// nothing, the call says nothing.
 /// [`ByStatus`](super::ByStatus) does the same for answers whose `Content-Type` is gRPC's.
 ///
 /// ```
@@ -77,8 +78,8 @@ pub(super) fn at_end(fields: &HeaderMap) -> AtEnd {
     match of(fields) {
         Some(outcome) => AtEnd::Known(outcome),
         None if grpc::is_native(fields) => AtEnd::Trailers,
-        // For browsers, the trailers are somewhere in the body.
-        None => AtEnd::Known(Outcome::Success),
+        // For browsers, the trailers are somewhere in the body, where nobody looks.
+        None => AtEnd::Known(Outcome::Unrelated),
     }
 }
 
@@ -119,8 +120,8 @@ where
         self.rules.failed(error)
     }
 
-    fn mark(&self, request: &mut Request<B>) {
-        marks::ask_whence(request.extensions_mut());
+    fn mark<T: Settle>(&self, request: &mut Request<B>, permit: &mut Permit<T>) {
+        mark(request, permit);
     }
 
     fn instead<T: Settle>(

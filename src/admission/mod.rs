@@ -14,14 +14,29 @@
 //! A [`Classify`] says how a call went. [`ByStatus`] holds the permit to the end of the body, since an
 //! answer that breaks off is none; [`ByGrpcStatus`] reads the trailers there; [`ByError`] is for
 //! services that are not HTTP, and settles by the result. Latency is that of the head: the end of a
-//! body comes as slowly as its client reads. Event streams and upgrades are settled at the head.
+//! body comes as slowly as its client reads. A failure that the head tells of is one at once, whether
+//! or not anyone reads its body. Event streams and upgrades are settled at the head.
 //!
-//! Only what the origin did counts. What a cache below answered from storage, and what was refused
-//! below, says nothing of it; a request is [marked](crate::marks) for that where a cache may be below.
+//! Only what the origin did counts. What a cache below answered from storage, what was refused below,
+//! and the fallback of a breaker, say nothing of it. To be told, a request is marked on its way where a
+//! cache may be below: that costs two allocations where no cache above has marked it already.
+//!
+//! # Readiness
+//! The inner service is polled in `call`, and the instance that was polled is the one that is called.
+//! Where that is not ready, it goes with the call, and a fresh clone takes its place. So an inner service
+//! should share what is dear to make between its clones, as pooled clients do, and those behind a
+//! [`Buffer`](https://docs.rs/tower/0.5/tower/buffer/): one that connects anew for each clone would
+//! connect anew for each call. Among the endpoints of a balancer, a breaker that is open looks like the
+//! least loaded one: put it around the balancer.
+//!
+//! tower's `Timeout` bounds a call of a service that is ready, and not the wait for it to be. Above an
+//! origin that has its callers wait for readiness, put [`Everyone`] between the two, as
+//! [`OriginShield`](crate::OriginShield) does.
 //!
 //! # Cancellation
-//! A permit that is dropped comes back at once. Its call is [abandoned](Outcome::Abandoned): that is
-//! neither success nor failure, unless a setting says otherwise.
+//! A permit that is dropped comes back at once. A call that is dropped before its head is
+//! [abandoned](Outcome::Abandoned): neither success nor failure, unless a setting says otherwise. One
+//! whose body is dropped unread is what its head told; dropped midway, it is nothing.
 //!
 //! # Panics
 //! A panic of the inner service is its failure; the permit comes back as the panic passes by.
@@ -95,13 +110,16 @@ pub trait Admit<Req>: Clone {
 
 /// Learns how a call went that was admitted. See [`Admit`] for an example.
 pub trait Settle {
-    /// The head of the answer has come, and tells so much; or the call has ended without one. It was
-    /// admitted at `began`. Called once, before [`settle`](Self::settle).
-    fn answered(&mut self, outcome: Outcome, began: Instant) {
-        let _ = (outcome, began);
+    /// The head of the answer has come, and tells how the call went, unless its trailers will; or the
+    /// call has ended without one. It was admitted at `began`. Called once, before
+    /// [`settle`](Self::settle).
+    ///
+    /// What the head tells may change once more: a body can break off.
+    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
+        let _ = (known, began);
     }
 
-    /// The answer asks to be left alone for so long. Called before [`settle`](Self::settle).
+    /// The answer asks to be left alone for so long. Called before whatever tells that it is a failure.
     fn heed(&mut self, retry_after: Duration) {
         let _ = retry_after;
     }
@@ -147,4 +165,45 @@ pub enum Outcome {
     Unrelated,
     /// The caller left before the origin had answered.
     Abandoned,
+}
+
+/// Admits every call: it makes a service always ready, and has each call wait in its own future.
+///
+/// ```
+/// # use http::{Request, Response};
+/// # use seawall::BoxError;
+/// # use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
+/// use seawall::admission::{Admission, ByError, Everyone};
+/// use std::time::Duration;
+/// use tower::{layer::layer_fn, timeout::TimeoutLayer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// # let origin = service_fn(|_: Request<String>| async {
+/// #     Ok::<_, BoxError>(Response::new(String::new()))
+/// # });
+/// let busy = ConcurrencyLimit::new(origin, 0); // never ready
+/// let service = ServiceBuilder::new()
+///     .layer(TimeoutLayer::new(Duration::from_secs(1))) // bounds the wait as well
+///     .layer(layer_fn(|inner| Admission::new(inner, Everyone, ByError::new())))
+///     .service(busy);
+/// assert!(service.oneshot(Request::new(String::new())).await.is_err());
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Everyone;
+
+impl<Req> Admit<Req> for Everyone {
+    type Ticket = Nothing;
+
+    fn admit(&self, _: &Req, _: Instant) -> Result<Nothing, Rejected> {
+        Ok(Nothing)
+    }
+}
+
+/// What is held by a call that needs no leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Settle for Nothing {
+    fn settle(self, _: Outcome, _: Instant) {}
 }

@@ -6,21 +6,40 @@ use tokio::time::Instant;
 
 use super::{Outcome, Settle};
 
-/// Leave to make one call. It is settled once: dropped unsettled, its call was abandoned, or, once
-/// [`answered`](Self::answered), is unrelated to how the origin does. See [`Classify`](super::Classify)
-/// for an example.
+/// Leave to make one call, settled once. See [`Classify`](super::Classify) for an example.
+///
+/// Dropped before it is settled, it tells that its caller has left: before the head that the call was
+/// abandoned, before the first byte of the body what the head told, and later nothing.
 pub struct Permit<T: Settle> {
     ticket: Option<T>,
     began: Instant,
-    /// The head was there, or there will be none.
-    answered: bool,
+    stage: Stage,
     /// The inner service is running: if the permit is dropped now, it has panicked.
     inside: bool,
+    /// The request is a HEAD.
+    head_only: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Called,
+    /// The head is there, and nobody has asked for the body.
+    Answered(Option<Outcome>),
+    Reading,
 }
 
 impl<T: Settle> Permit<T> {
     pub(crate) fn new(ticket: T, began: Instant) -> Self {
-        Self { ticket: Some(ticket), began, answered: false, inside: false }
+        Self { ticket: Some(ticket), began, stage: Stage::Called, inside: false, head_only: false }
+    }
+
+    /// No body will come.
+    pub(super) fn asks_for_head_only(&mut self) {
+        self.head_only = true;
+    }
+
+    pub(super) fn is_head_only(&self) -> bool {
+        self.head_only
     }
 
     /// Runs the inner service, whose panic is its failure.
@@ -31,13 +50,17 @@ impl<T: Settle> Permit<T> {
         result
     }
 
-    /// The head of the answer is there, and tells so much.
-    pub fn answered(&mut self, outcome: Outcome) {
-        if let Some(ticket) = &mut self.ticket
-            && !std::mem::replace(&mut self.answered, true)
-        {
-            ticket.answered(outcome, self.began);
+    /// The head of the answer is there, and tells how the call went, unless its trailers will.
+    pub fn answered(&mut self, known: Option<Outcome>) {
+        if let (Stage::Called, Some(ticket)) = (self.stage, &mut self.ticket) {
+            ticket.answered(known, self.began);
+            self.stage = Stage::Answered(known);
         }
+    }
+
+    /// Somebody asks for the body.
+    pub(super) fn read(&mut self) {
+        self.stage = Stage::Reading;
     }
 
     /// The answer asks to be left alone for so long.
@@ -53,7 +76,7 @@ impl<T: Settle> Permit<T> {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        self.answered(outcome);
+        self.answered(Some(outcome));
         if let Some(ticket) = self.ticket.take() {
             ticket.settle(outcome, self.began);
         }
@@ -63,11 +86,12 @@ impl<T: Settle> Permit<T> {
 impl<T: Settle> Drop for Permit<T> {
     fn drop(&mut self) {
         if self.ticket.is_some() {
-            self.end(match self {
-                Self { inside: true, .. } => Outcome::Failure,
+            self.end(match self.stage {
+                _ if self.inside => Outcome::Failure,
+                Stage::Called => Outcome::Abandoned,
+                Stage::Answered(Some(told)) => told,
                 // The origin has answered: its caller's patience is not its fault any more.
-                Self { answered: true, .. } => Outcome::Unrelated,
-                Self { .. } => Outcome::Abandoned,
+                Stage::Answered(None) | Stage::Reading => Outcome::Unrelated,
             });
         }
     }

@@ -72,7 +72,7 @@ where
             }
         };
         let mut permit = Permit::new(ticket, now);
-        self.classify.mark(&mut request);
+        self.classify.mark(&mut request, &mut permit);
         // Whoever is ready is called at once, without a clone. Nobody is woken by this look: one that
         // is not ready is asked again, and waited for, in the future.
         let mut nobody = Context::from_waker(Waker::noop());

@@ -32,6 +32,7 @@ use crate::{
     error::{BoxError, Reason, Rejected},
     fallback::Fallback,
     journal::{Fence, Slots, Tags},
+    load_shed::{ByMethod, Criticality, Rank},
     marks::{self, Flight},
     observe::{Aside, Event, Pass},
     policy::Policy,
@@ -91,6 +92,8 @@ pub(super) struct Caller {
     pub(super) tells: Tells,
     /// On what terms the answer is kept, to a unary gRPC call.
     pub(super) unary: Option<Terms>,
+    /// How much it matters, as far as it shows.
+    pub(super) class: Criticality,
     /// Its URI, as this layer sees it.
     pub(super) uri: Uri,
 }
@@ -166,7 +169,7 @@ impl<K> Engine<K> {
         let tells = Tells {
             client: self.place == Place::Cache && above.is_none_or(|flight| !flight.is_told()),
             layer: marks::are_read(request.extensions()),
-            for_many: above.is_some_and(Flight::is_of_any),
+            for_many: above.is_some(),
         };
         let (method, uri, fields) = (request.method(), request.uri(), request.headers());
         if self.cache.switch.is_off_for(method, uri, fields) {
@@ -256,6 +259,7 @@ impl<K> Engine<K> {
             why,
             tells: inquiry.tells,
             unary: inquiry.unary,
+            class: ByMethod.criticality(&request),
             uri: request.uri().clone(),
         };
         Call {

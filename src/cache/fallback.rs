@@ -99,11 +99,14 @@ impl<K> Engine<K> {
         fields: &HeaderMap,
         response: Response<Body<R>>,
     ) -> Result<Response<Body<R>>, BoxError> {
+        let rejected = response.extensions().get::<Rejected>().cloned();
         let status = caller.counts_as(response.status(), response.headers());
-        if !is_failing(status) {
-            return Ok(response);
-        }
-        let failure = Failure::answered(status);
+        let failure = match &rejected {
+            // A layer below refused: what it answers comes after what is stored.
+            Some(rejected) => Failure::of(rejected),
+            None if is_failing(status) => Failure::answered(status),
+            None => return Ok(response),
+        };
         let instead = self.instead(caller, fields, &failure, Asking::Own).await;
         Ok(instead.unwrap_or(response))
     }

@@ -29,7 +29,7 @@ use crate::{
         recording::{End, Open},
         share::{Kind, Place, Unkept},
     },
-    error::{BoxError, FetchError, SharedError},
+    error::{BoxError, FetchError, Rejected, SharedError},
     journal::Fence,
     observe::{Aside, Event},
     policy::Answered,
@@ -124,6 +124,12 @@ where
         };
         let exchange = Exchange { sent, received: SystemTime::now() };
         let (mut parts, body) = response.into_parts();
+        if let Some(rejected) = parts.extensions.get::<Rejected>() {
+            // A layer below refused, and has an answer of its own for that.
+            lead.end(End::Own(SharedError::new(rejected.clone().into())));
+            let _ = answer.send(Led::Untouched(Response::from_parts(parts, body)));
+            return;
+        }
         let behind = Behind::of(&parts, lead.recording().fence());
         let status = caller.counts_as(parts.status, &parts.headers);
         let failing = is_failing(status);
@@ -286,6 +292,9 @@ where
         let sent = SystemTime::now();
         let (mut parts, body) = engine.send(inner, call.request).await?.into_parts();
         let exchange = Exchange { sent, received: SystemTime::now() };
+        if parts.extensions.get::<Rejected>().is_some() {
+            return Ok(Response::from_parts(parts, Body::origin(body)));
+        }
         let behind = Behind::of(&parts, fence);
         let failing = is_failing(caller.counts_as(parts.status, &parts.headers));
         if !failing {

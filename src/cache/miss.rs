@@ -35,7 +35,8 @@ use crate::{
 /// The class of the flights that callers without credentials and the like have among themselves.
 const APART: u8 = b'A';
 
-/// How often a caller joins again because the flight was not for it, before it goes alone.
+/// How often a caller joins again because the flight was not for it, before it goes alone. That its
+/// leader mattered too little to be admitted does not count: the next one matters more.
 const JOINS: usize = 3;
 
 /// What came of following another caller's fetch.
@@ -44,6 +45,8 @@ enum Followed<R> {
     Failed(SharedError),
     /// It was not for this caller: another flight may be.
     Again,
+    /// It was refused to callers that matter less than this one.
+    Outranked,
     /// None will be.
     Alone,
 }
@@ -66,7 +69,8 @@ impl<K> Engine<K> {
             seen: above.map(Flight::fence).unwrap_or_default(),
             dead: self.cache.journal.last(&call.caller.names),
         };
-        for _ in 0..JOINS {
+        let mut joins = 0;
+        while joins < JOINS {
             let now = Instant::now();
             if self.cache.tasks.are_draining() {
                 return self.passing(inner, call.request, Pass::Draining, call.caller.tells).await;
@@ -82,6 +86,7 @@ impl<K> Engine<K> {
                     if let Some(Known::Failing { .. }) = self.remembered(&call.caller, now) {
                         let refusal = Rejected::new(Reason::Failing);
                         lead.end(End::Own(SharedError::new(refusal.into())));
+                        joins += 1;
                         continue;
                     }
                     return self.lead(inner, call, lead, reader).await;
@@ -89,6 +94,7 @@ impl<K> Engine<K> {
                 Joined::Follower(reader) => reader,
                 Joined::Behind(mut reader) => {
                     poll_fn(|cx| reader.poll_end(cx)).await;
+                    joins += 1;
                     continue;
                 }
                 Joined::Full => {
@@ -102,7 +108,8 @@ impl<K> Engine<K> {
                     let fields = call.request.headers();
                     return self.failed_for_all(&call.caller, fields, error).await;
                 }
-                Followed::Again => {}
+                Followed::Again => joins += 1,
+                Followed::Outranked => {}
                 Followed::Alone => break,
             }
         }
@@ -134,8 +141,15 @@ impl<K> Engine<K> {
             Err(stale) => return Followed::Answered(stale),
             Ok(Answer::Head(head)) => head,
             Ok(Answer::Failed(error)) => return Followed::Failed(error),
-            // It was refused for what its leader is, and this caller may be another.
-            Ok(Answer::Own(error)) if Rejected::find(&error).is_some() => return Followed::Again,
+            Ok(Answer::Own(error)) if Rejected::find(&error).is_some() => {
+                let refused = Rejected::find(&error).and_then(Rejected::refuses);
+                return match refused {
+                    Some(class) if call.caller.class <= class => Followed::Failed(error),
+                    Some(_) => Followed::Outranked,
+                    // It was refused for what its leader is, and this caller may be another.
+                    None => Followed::Again,
+                };
+            }
             // It failed for what its leader asked with, or not: nobody of that kind leads the next.
             Ok(Answer::Own(_)) if !personal => {
                 call.apart = true;

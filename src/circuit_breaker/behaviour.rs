@@ -74,9 +74,9 @@ async fn it_opens_at_exactly_the_minimum_of_calls_and_says_when_to_retry() {
     let opened = Transition { from: State::Closed, to: State::Open, cause: Cause::Failures };
     assert_eq!(bench.call(Failure), Some(opened));
     bench.now += millis(400);
-    assert_eq!(bench.admit(), Err(Refused { retry_after: millis(600) }));
+    assert_eq!(bench.admit(), Err(Refused::after(millis(600))));
     bench.now += Duration::from_nanos(599_999_999);
-    assert_eq!(bench.admit(), Err(Refused { retry_after: millis(1) }));
+    assert_eq!(bench.admit(), Err(Refused::after(millis(1))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn the_time_is_a_first_time_again_only_once_it_was_closed_for_a_while() {
         bench.calls(3, Success).unwrap();
         bench.now += millis(closed_for);
         bench.trip();
-        assert_eq!(bench.admit(), Err(Refused { retry_after: millis(next) }));
+        assert_eq!(bench.admit(), Err(Refused::after(millis(next))));
     }
 }
 
@@ -126,7 +126,7 @@ async fn no_more_probes_are_under_way_than_permitted_however_many_call() {
     bench.wait();
     let probes: Vec<_> = (0..100).filter_map(|_| bench.admit().ok()).collect();
     assert_eq!(probes.len(), 3);
-    assert_eq!(bench.admit(), Err(Refused { retry_after: Duration::from_secs(1) }));
+    assert_eq!(bench.admit(), Err(Refused::after(Duration::from_secs(1))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ async fn lost_probes_give_up_their_places_with_their_leases() {
     bench.wait();
     let lost: Vec<_> = (0..3).map(|_| bench.admit().unwrap()).collect();
     bench.now += millis(9_999);
-    assert_eq!(bench.admit(), Err(Refused { retry_after: millis(1) }));
+    assert_eq!(bench.admit(), Err(Refused::after(millis(1))));
     bench.now += millis(1);
     assert_eq!(bench.calls(3, Success).map(|changed| changed.to), Some(State::Closed));
     for probe in lost {
@@ -269,7 +269,7 @@ async fn an_operator_can_force_it_open_or_closed_and_let_go() {
     let mut bench = Bench::new(Settings::default());
     assert_eq!(bench.breaker.force_open(bench.now).map(|changed| changed.to), Some(State::Open));
     bench.now += Duration::from_secs(3600);
-    assert_eq!(bench.admit(), Err(Refused { retry_after: Duration::from_secs(1) }));
+    assert_eq!(bench.admit(), Err(Refused::after(Duration::from_secs(1))));
     assert_eq!((bench.state(), bench.breaker.mode()), (State::Open, Mode::ForcedOpen));
     bench.breaker.automatic();
     assert_eq!(bench.calls(3, Success).map(|changed| changed.to), Some(State::Closed));
@@ -289,12 +289,12 @@ async fn an_observer_refuses_nobody_and_goes_through_the_same_states() {
     bench.breaker.observe_only();
     bench.trip();
     let ticket = bench.admit().unwrap();
-    assert_eq!(ticket.would_be_refused(), Some(Refused { retry_after: Duration::from_secs(1) }));
+    assert_eq!(ticket.would_be_refused(), Some(Refused::after(Duration::from_secs(1))));
     assert_eq!(bench.end(ticket, Success), None);
     bench.now += Duration::from_secs(1);
     assert_eq!(bench.call(Failure).map(|changed| changed.cause), Some(Cause::FailedProbe));
     bench.breaker.automatic();
-    assert_eq!(bench.admit(), Err(Refused { retry_after: Duration::from_secs(2) }));
+    assert_eq!(bench.admit(), Err(Refused::after(Duration::from_secs(2))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,9 +79,10 @@ impl Breaker {
     pub(crate) fn admit(&mut self, now: Instant, random: f64) -> Result<Ticket, Refused> {
         match self.mode {
             Mode::Automatic => self.decide(now, random),
-            Mode::ObserveOnly => self
-                .decide(now, random)
-                .or_else(|refused| Ok(Ticket::new(self.epoch, Place::Uncounted(Some(refused))))),
+            Mode::ObserveOnly => self.decide(now, random).or_else(|refused| {
+                let ticket = Ticket::new(self.epoch, Place::Uncounted(Some(refused)));
+                Ok(Ticket { changed: refused.changed, ..ticket })
+            }),
             Mode::ForcedOpen => Err(Refused::after(self.settings.open_for)),
             Mode::ForcedClosed => Ok(Ticket::new(self.epoch, Place::Uncounted(None))),
         }
@@ -96,6 +97,11 @@ impl Breaker {
             changed = self.enter(Phase::HalfOpen(Probes::default()), Cause::TimeOver);
         }
         let Settings { probes: wanted, lease, open_for, ramp, .. } = self.settings;
+        if let Phase::HalfOpen(probes) = &mut self.phase
+            && probes.expire(wanted, now)
+        {
+            changed = self.close(now);
+        }
         let place = match &mut self.phase {
             Phase::HalfOpen(probes) => match probes.begin(wanted, lease, now) {
                 Ok(probe) => Place::Probe(probe),
@@ -108,7 +114,8 @@ impl Breaker {
                     Some(ramp) => {
                         let done = passed.as_secs_f64() / ramp.over.as_secs_f64();
                         if random >= ramp.from + (1.0 - ramp.from) * done {
-                            return Err(Refused::after((ramp.over - passed).min(open_for)));
+                            let left = (ramp.over - passed).min(open_for);
+                            return Err(Refused { changed, ..Refused::after(left) });
                         }
                     }
                     None => *ramps = false,
@@ -118,6 +125,16 @@ impl Breaker {
             Phase::Open { .. } => unreachable!("it has just become half-open"),
         };
         Ok(Ticket { changed, ..Ticket::new(self.epoch, place) })
+    }
+
+    /// Notes that the head of the answer to this call has come, after so long, and was good.
+    pub(crate) fn answered(&mut self, ticket: &Ticket, took: Duration, now: Instant) {
+        if let (Phase::HalfOpen(probes), Place::Probe(probe)) = (&mut self.phase, ticket.place)
+            && ticket.epoch == self.epoch
+            && self.settings.slow.is_none_or(|slow| took <= slow.after)
+        {
+            probes.answered(probe, now);
+        }
     }
 
     /// Notes that the answer to this call asks to be left alone for so long, before the call is
@@ -149,7 +166,9 @@ impl Breaker {
                 match ended? {
                     Ended::Badly | Ended::BadlyAndSlowly => Cause::FailedProbe,
                     Ended::Slowly => Cause::SlowProbe,
-                    Ended::Well if probes.good(self.settings.probes) => return self.close(now),
+                    Ended::Well if probes.good(probe, self.settings.probes) => {
+                        return self.close(now);
+                    }
                     Ended::Well => return None,
                 }
             }
@@ -194,9 +213,39 @@ impl Breaker {
         }
     }
 
+    /// The state since the last change; open even if its time is over.
+    pub(crate) fn state_told(&self) -> State {
+        self.phase.state()
+    }
+
     /// Who decides.
     pub(crate) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Until when it refuses every call, if it is open and decides by itself.
+    pub(crate) fn refuses_until(&self) -> Option<Instant> {
+        match (self.mode, &self.phase) {
+            (Mode::Automatic, Phase::Open { until }) => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// Whether it knows nothing that one made anew would not.
+    pub(crate) fn is_as_new(&mut self, now: Instant) -> bool {
+        let Phase::Closed { since, ramps: false } = self.phase else {
+            return false;
+        };
+        let Counts { failures, slow, .. } = self.tally.counts(now);
+        self.mode == Mode::Automatic
+            && failures + slow == 0
+            && self.row.as_ref().is_none_or(Row::is_empty)
+            && (self.openings == 0 || now.duration_since(since) >= self.settings.settled_after)
+    }
+
+    /// Whether it would do nothing, if it were left alone, but admit a call.
+    pub(crate) fn is_dormant(&self, now: Instant) -> bool {
+        self.mode == Mode::Automatic && self.refuses_until().is_none_or(|until| until <= now)
     }
 
     /// The calls of the window since it closed.

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow,
-    collections::{HashMap, hash_map::RandomState},
+    collections::{HashMap, VecDeque, hash_map::RandomState},
     fmt,
     hash::{BuildHasher, Hash},
     sync::Arc,
@@ -28,8 +28,14 @@ use crate::{
 const SHARDS: usize = 16;
 const MOST_KEYS: usize = 1024;
 
-/// What was not used for so long may go, whatever it knows: it would let a probe through by now.
+/// What was not used for so long may go with what it knows, unless it still refuses calls.
 const IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// A new key looks at so many of those that might make room for it, and no more.
+const LOOKS: usize = 8;
+
+/// About a kilobyte each.
+const MOST: usize = 1 << 16;
 
 /// Tells apart what has breakers of its own. A closure is one.
 ///
@@ -50,8 +56,8 @@ const IDLE: Duration = Duration::from_secs(10 * 60);
 /// # let _ = layer;
 /// ```
 pub trait BreakerKey<Req>: Clone {
-    /// The name of a breaker.
-    type Key: Clone + Eq + Hash;
+    /// The name of a breaker; events have it as it is written for debugging.
+    type Key: Clone + Eq + Hash + fmt::Debug;
 
     /// The breaker that is asked about this call.
     fn key(&self, request: &Req) -> Self::Key;
@@ -60,7 +66,7 @@ pub trait BreakerKey<Req>: Clone {
 impl<F, Req, K> BreakerKey<Req> for F
 where
     F: Fn(&Req) -> K + Clone,
-    K: Clone + Eq + Hash,
+    K: Clone + Eq + Hash + fmt::Debug,
 {
     type Key = K;
 
@@ -101,13 +107,15 @@ struct Table<K> {
 
 struct Shard<K> {
     entries: HashMap<K, Entry>,
-    /// When everything was last in use: it is not looked through at every call.
-    full_at: Option<Instant>,
+    /// All keys, those first that are looked at next when there is no room.
+    line: VecDeque<K>,
 }
 
 struct Entry {
     breaker: Arc<Shared>,
     used: Instant,
+    /// It was used since it was last looked at.
+    again: bool,
 }
 
 impl<F, K> Each<F, K> {
@@ -118,7 +126,7 @@ impl<F, K> Each<F, K> {
     pub(super) fn most(self, keys: usize) -> Self {
         let Self { key, table } = self;
         let made = Made { settings: &table.settings, listener: &table.listener };
-        Self { key, table: Arc::new(Table::new(keys.div_ceil(SHARDS).max(1), made)) }
+        Self { key, table: Arc::new(Table::new(keys.clamp(SHARDS, MOST) / SHARDS, made)) }
     }
 
     pub(super) fn breakers(&self) -> Breakers<K> {
@@ -146,71 +154,67 @@ where
 
 impl<K> Table<K> {
     fn new(most: usize, made: Made<'_>) -> Self {
-        let shard = || Mutex::new(Shard { entries: HashMap::new(), full_at: None });
+        let shard = || Mutex::new(Shard { entries: HashMap::new(), line: VecDeque::new() });
         Self {
             shards: std::array::from_fn(|_| shard()),
             hasher: RandomState::new(),
             most,
             settings: *made.settings,
             listener: made.listener.clone(),
-            rest: made.breaker(),
+            rest: made.breaker(Some("the rest".into())),
         }
     }
 }
 
-impl<K: Clone + Eq + Hash> Table<K> {
-    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &Mutex<Shard<K>> {
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
-    }
-
+impl<K: Clone + Eq + Hash + fmt::Debug> Table<K> {
     fn breaker(&self, key: K, now: Instant) -> Arc<Shared> {
         let mut shard = lock(self.shard(&key));
         if let Some(entry) = shard.entries.get_mut(&key) {
-            entry.used = now;
+            (entry.used, entry.again) = (now, true);
             return Arc::clone(&entry.breaker);
         }
-        if shard.entries.len() >= self.most && !shard.makes_room(now) {
-            return Arc::clone(&self.rest);
-        }
+        let gone = match shard.entries.len() < self.most {
+            true => None,
+            false => match shard.makes_room(now) {
+                Some(gone) => Some(gone),
+                None => return Arc::clone(&self.rest),
+            },
+        };
         let made = Made { settings: &self.settings, listener: &self.listener };
-        let breaker = made.breaker();
-        let entry = Entry { breaker: Arc::clone(&breaker), used: now };
+        let breaker = made.breaker(Some(format!("{key:?}").into()));
+        let entry = Entry { breaker: Arc::clone(&breaker), used: now, again: false };
+        shard.line.push_back(key.clone());
         shard.entries.insert(key, entry);
+        // Whoever is told of its end may look at the table.
+        drop(shard);
+        drop(gone);
         breaker
     }
 }
 
+impl<K> Table<K> {
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &Mutex<Shard<K>> {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+}
+
 impl<K: Clone + Eq + Hash> Shard<K> {
-    /// Forgets what nobody needs: whether there is room now.
-    fn makes_room(&mut self, now: Instant) -> bool {
-        const PAUSE: Duration = Duration::from_secs(1);
-        if self.full_at.is_some_and(|at| now.duration_since(at) < PAUSE) {
-            return false;
-        }
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| {
+    /// Takes out one that nobody needs, if there is one among the next in line: the second chance of
+    /// a page, in operating systems.
+    fn makes_room(&mut self, now: Instant) -> Option<Entry> {
+        for _ in 0..LOOKS.min(self.line.len()) {
+            let key = self.line.pop_front()?;
+            let entry = self.entries.get_mut(&key)?;
             // A handle or a call under way is somebody's interest in it.
-            let stays =
-                Arc::strong_count(&entry.breaker) > 1 || now.duration_since(entry.used) < IDLE;
-            if !stays {
-                entry.breaker.forget(now);
+            let unused = Arc::strong_count(&entry.breaker) == 1;
+            let idle = now.duration_since(entry.used) >= IDLE && entry.breaker.is_dormant(now);
+            let again = std::mem::take(&mut entry.again);
+            if unused && (idle || !again && entry.breaker.is_as_new(now)) {
+                return self.entries.remove(&key);
             }
-            stays
-        });
-        if self.entries.len() < before {
-            return true;
+            self.line.push_back(key);
         }
-        let unneeded = self.entries.iter().filter(|(_, entry)| {
-            Arc::strong_count(&entry.breaker) == 1 && entry.breaker.is_as_new(now)
-        });
-        let oldest = unneeded.min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
-        match oldest {
-            Some(key) => self.entries.remove(&key).is_some(),
-            None => {
-                self.full_at = Some(now);
-                false
-            }
-        }
+        None
     }
 }
 

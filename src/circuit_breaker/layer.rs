@@ -1,6 +1,6 @@
 //! The layer, and what it can be told.
 
-use std::{sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Response, uri::Authority};
@@ -53,14 +53,15 @@ pub struct Made<'a> {
 }
 
 impl Made<'_> {
-    pub(super) fn breaker(self) -> Arc<Shared> {
-        Arc::new(Shared::new(*self.settings, self.listener.clone(), Instant::now()))
+    /// The one breaker, or the one of this name.
+    pub(super) fn breaker(self, name: Option<Box<str>>) -> Arc<Shared> {
+        Arc::new(Shared::new(*self.settings, name, self.listener.clone(), Instant::now()))
     }
 }
 
 impl Which for One {
     fn remade(self, made: Made<'_>) -> Self {
-        Self { shared: made.breaker() }
+        Self { shared: made.breaker(None) }
     }
 }
 
@@ -68,7 +69,7 @@ impl CircuitBreakerLayer {
     /// A layer with one closed breaker.
     pub fn new() -> Self {
         let (settings, listener) = (Settings::default(), Listener::default());
-        let shared = Made { settings: &settings, listener: &listener }.breaker();
+        let shared = Made { settings: &settings, listener: &listener }.breaker(None);
         Self { settings, listener, admit: One { shared }, classify: ByStatus::new() }
     }
 }
@@ -85,8 +86,9 @@ impl<C> CircuitBreakerLayer<One, C> {
         CircuitBreaker { shared: Arc::clone(&self.admit.shared) }
     }
 
-    /// A breaker for each authority, from the URI or from `Host`: for a client of many hosts. Requests
-    /// that name none share one. See [`by`](Self::by).
+    /// A breaker for each authority, from the URI or from `Host`: for a client of many hosts, not for a
+    /// server, whose clients name what they like. Requests that name none share one. See
+    /// [`by`](Self::by).
     pub fn by_host(self) -> CircuitBreakerLayer<Each<ByHost, Option<Authority>>, C> {
         self.by::<_, http::Request<()>>(ByHost)
     }
@@ -116,18 +118,19 @@ impl<C> CircuitBreakerLayer<One, C> {
 
 impl<K, N, C> CircuitBreakerLayer<Each<K, N>, C>
 where
-    N: Clone + Eq + std::hash::Hash,
+    N: Clone + Eq + Hash,
 {
     /// The breakers of this layer.
     pub fn breakers(&self) -> Breakers<N> {
         self.admit.breakers()
     }
 
-    /// How many keys have a breaker of their own at once: 1,024 unless set, at least 16.
+    /// How many keys have a breaker of their own at once, about a kilobyte each: 1,024 unless set, from
+    /// 16 to 65,536, in sixteen parts.
     ///
-    /// Beyond it, one goes that was not used for ten minutes, or else the one that was not used for
-    /// the longest and has nothing to remember. Where there is none, the new key shares one breaker
-    /// with all others of its kind.
+    /// Beyond it, a new key takes the place of one that was not used lately and has nothing to
+    /// remember, or that was not used for ten minutes and refuses nobody. Where there is none among
+    /// those it looks at, it shares one breaker with all others of its kind.
     #[must_use]
     pub fn most_keys(mut self, keys: usize) -> Self {
         self.admit = self.admit.most(keys);
@@ -160,6 +163,12 @@ impl<A: Which, C> CircuitBreakerLayer<A, C> {
         self.set(|settings| settings.failures = Some(Rate { share, of_at_least }))
     }
 
+    /// No share of failures opens it.
+    #[must_use]
+    pub fn no_failure_rate(self) -> Self {
+        self.set(|settings| settings.failures = None)
+    }
+
     /// Opens at this share of calls whose head came later than `after`, of at least so many calls. Off
     /// unless set.
     #[must_use]
@@ -171,8 +180,7 @@ impl<A: Which, C> CircuitBreakerLayer<A, C> {
     /// Opens at so many failures without a success between them, the last no later than `within` after
     /// the first. Off unless set. From 1 to 1,024.
     ///
-    /// With this alone an origin that fails now and then never opens it: to have it so, turn the rate
-    /// off by a [minimum](Self::failure_rate) that is never reached.
+    /// To have it open by this alone, turn the rate [off](Self::no_failure_rate).
     #[must_use]
     pub fn in_a_row(self, failures: usize, within: Duration) -> Self {
         self.set(|settings| settings.in_a_row = Some(InARow { failures, within }))
@@ -193,6 +201,13 @@ impl<A: Which, C> CircuitBreakerLayer<A, C> {
     #[must_use]
     pub fn open_for(self, first: Duration, longest: Duration) -> Self {
         self.set(|settings| (settings.open_for, settings.longest) = (first, longest))
+    }
+
+    /// Once it has been closed for so long, the next time that it opens is a first time again: 10 s unless
+    /// set, and no less than its [window](Self::window).
+    #[must_use]
+    pub fn settled_after(self, closed: Duration) -> Self {
+        self.set(|settings| settings.settled_after = closed)
     }
 
     /// By which share these times are longer or shorter at random: 0.2 unless set, from 0 to 0.9.
@@ -236,8 +251,9 @@ impl<A: Which, C> CircuitBreakerLayer<A, C> {
 }
 
 impl<A, C: FallsBack> CircuitBreakerLayer<A, C> {
-    /// The answer instead of a refusal; `None` is the refusal. To be set after
-    /// [`classify`](Self::classify).
+    /// The answer instead of a refusal; `None` is the refusal. A gRPC call has none. It is marked as no
+    /// answer of the origin: a cache above prefers what it has stored, and does not keep it. To be set
+    /// after [`classify`](Self::classify).
     ///
     /// ```
     /// use bytes::Bytes;

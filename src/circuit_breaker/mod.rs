@@ -74,6 +74,7 @@ use self::{shared::Shared, ticket::Ticket};
 use crate::{
     admission::{Admit, Outcome, Settle},
     error::{Reason, Rejected},
+    load_shed::Criticality,
 };
 
 /// One breaker, as its operator sees it: where it stands, and to take it over.
@@ -179,7 +180,8 @@ impl<Req> Admit<Req> for One {
 #[derive(Debug)]
 pub struct Call {
     shared: Arc<Shared>,
-    ticket: Ticket,
+    /// `None`: the breaker knows how it went.
+    ticket: Option<Ticket>,
     latency: Option<Duration>,
     retry_after: Option<Duration>,
 }
@@ -188,31 +190,35 @@ impl Call {
     fn admitted(shared: &Arc<Shared>, now: Instant) -> Result<Self, Rejected> {
         match shared.admit(now) {
             Ok(ticket) => {
+                // An observer may panic: what it is told of, it is told when nothing can be lost.
+                let (changed, refused) = (ticket.changed(), ticket.would_be_refused());
                 let shared = Arc::clone(shared);
-                Ok(Self { shared, ticket, latency: None, retry_after: None })
+                let call = Self { shared, ticket: Some(ticket), latency: None, retry_after: None };
+                call.shared.changed(changed);
+                if refused.is_some() {
+                    call.shared.refused(true);
+                }
+                Ok(call)
             }
             Err(refused) => {
-                Err(Rejected::new(Reason::CircuitOpen).retry_after(refused.retry_after))
+                shared.changed(refused.changed);
+                shared.refused(false);
+                // One breaker for all refuses all; one of many, whoever has the same.
+                let everyone = shared.is_for_all().then_some(Criticality::Critical);
+                Err(Rejected::new(Reason::CircuitOpen)
+                    .retry_after(refused.retry_after)
+                    .up_to(everyone))
             }
         }
     }
-}
 
-impl Settle for Call {
-    fn answered(&mut self, _: Outcome, began: Instant) {
-        // The clock is asked only where the answer makes a difference.
-        self.latency = self.shared.minds_slow_calls().then(|| began.elapsed());
-    }
-
-    fn heed(&mut self, retry_after: Duration) {
-        self.retry_after = Some(retry_after);
-    }
-
-    fn settle(self, outcome: Outcome, began: Instant) {
-        let Self { shared, ticket, latency, retry_after } = self;
+    fn end(&mut self, outcome: Outcome, began: Instant) {
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
         let now = Instant::now();
         let took = now.duration_since(began);
-        let latency = latency.unwrap_or(took);
+        let latency = self.latency.unwrap_or(took);
         let (outcome, took) = match outcome {
             Outcome::Success => (ticket::Outcome::Success, latency),
             Outcome::Failure | Outcome::Overload => (ticket::Outcome::Failure, latency),
@@ -220,6 +226,41 @@ impl Settle for Call {
             Outcome::Throttled | Outcome::Unrelated => (ticket::Outcome::Abandoned, Duration::ZERO),
             Outcome::Abandoned => (ticket::Outcome::Abandoned, took),
         };
-        shared.settle(ticket, outcome, took, retry_after, now);
+        self.shared.settle(ticket, outcome, took, self.retry_after, now);
+    }
+}
+
+impl Settle for Call {
+    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
+        match known {
+            None | Some(Outcome::Success) => {
+                let Some(ticket) = &self.ticket else {
+                    return;
+                };
+                // The clock is asked only where the answer makes a difference.
+                if self.shared.minds_slow_calls() || ticket.is_probe() {
+                    let latency = began.elapsed();
+                    self.latency = Some(latency);
+                    self.shared.answered(ticket, latency);
+                }
+            }
+            // Nothing that a body may bring makes it better.
+            Some(outcome) => self.end(outcome, began),
+        }
+    }
+
+    fn heed(&mut self, retry_after: Duration) {
+        self.retry_after = Some(retry_after);
+    }
+
+    fn settle(mut self, outcome: Outcome, began: Instant) {
+        self.end(outcome, began);
+    }
+}
+
+/// Lost on its way: a probe gives its place back.
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Outcome::Unrelated, Instant::now());
     }
 }

@@ -30,6 +30,11 @@ impl Row {
         self.failures.len() == self.length && now.duration_since(self.failures[0]) <= self.within
     }
 
+    /// Whether the last call did not fail.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.failures.is_empty()
+    }
+
     /// A call succeeded.
     pub(crate) fn broken(&mut self) {
         self.failures.clear();

@@ -136,7 +136,11 @@ impl Settings {
             open_for,
             longest: time(self.longest).max(open_for),
             jitter: within(self.jitter, 0.0, 0.9),
-            settled_after: time(self.settled_after),
+            settled_after: time(self.settled_after).max(match window {
+                // What it takes to open it again is no sign that it was well meanwhile.
+                Window::Time(span) => span,
+                Window::Calls(_) => Duration::ZERO,
+            }),
             probes: self.probes.clamp(1, 1024),
             lease: time(self.lease),
             ramp: self

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     breaker::Breaker,
-    settings::Settings,
+    settings::{Abandoned, Settings},
     state::{Cause, Mode, State, Transition},
-    successes::Successes,
+    successes::{CELLS, Successes},
     ticket::{Outcome, Refused, Ticket, Word},
     window::Counts,
 };
@@ -35,24 +35,45 @@ pub(super) struct Shared {
     /// When the successes were last counted, in microseconds since the base.
     counted: AtomicU64,
     slice: Option<Duration>,
+    /// Until when every call is refused, in microseconds since the base; not later, where it is not
+    /// settled.
+    refuses_until: AtomicU64,
     /// After how long a success is a slow one.
     slow: Option<Duration>,
+    abandoned: Abandoned,
+    /// Which of many it is.
+    name: Option<Box<str>>,
     listener: Listener,
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, listener: Listener, now: Instant) -> Self {
+    /// One for all calls, or one of many that has this name.
+    pub(super) fn new(
+        settings: Settings,
+        name: Option<Box<str>>,
+        listener: Listener,
+        now: Instant,
+    ) -> Self {
         let breaker = Breaker::new(settings, now);
         Self {
             word: AtomicU64::new(breaker.word().bits()),
-            successes: Successes::new(),
+            // Where there are many, each has few callers at once.
+            successes: Successes::new(if name.is_some() { 1 } else { CELLS }),
             base: now,
             counted: AtomicU64::new(0),
             slice: breaker.slice(),
+            refuses_until: AtomicU64::new(0),
             slow: settings.slow.map(|slow| slow.after),
+            abandoned: settings.abandoned,
+            name,
             breaker: Mutex::new(breaker),
             listener,
         }
+    }
+
+    /// Whether there is no other beside it.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.name.is_none()
     }
 
     /// Whether it matters when the head of an answer came.
@@ -69,17 +90,26 @@ impl Shared {
         if let Some(ticket) = self.word().ticket() {
             return Ok(ticket);
         }
-        let admitted = self.with(now, |breaker| breaker.admit(now, fastrand::f64()));
-        match &admitted {
-            Ok(ticket) => {
-                self.changed(ticket.changed());
-                if ticket.would_be_refused().is_some() {
-                    self.listener.tell(&Event::CircuitRefused { observed_only: true });
-                }
-            }
-            Err(_) => self.listener.tell(&Event::CircuitRefused { observed_only: false }),
+        // While it is open, nobody waits for anybody to be refused.
+        if let Some(left) = self.refuses_for(now) {
+            return Err(Refused::after(left));
         }
-        admitted
+        self.with(now, |breaker| breaker.admit(now, fastrand::f64()))
+    }
+
+    /// How long it still refuses every call, if that is settled.
+    fn refuses_for(&self, now: Instant) -> Option<Duration> {
+        let until = self.refuses_until.load(Relaxed);
+        let left = until.checked_sub(self.micros(now)).filter(|left| *left > 0);
+        left.map(Duration::from_micros)
+    }
+
+    /// The head of an answer has come after so long, and was good.
+    pub(super) fn answered(&self, ticket: &Ticket, took: Duration) {
+        if ticket.is_probe() {
+            let now = Instant::now();
+            self.with(now, |breaker| breaker.answered(ticket, took, now));
+        }
     }
 
     /// Settles a call whose answer began after `took`, or which lasted so long without one.
@@ -102,6 +132,10 @@ impl Shared {
             }
             return;
         }
+        let says_nothing = outcome == Outcome::Abandoned && !self.minds_abandoned(took);
+        if !word.minds(&ticket) || says_nothing && !ticket.is_probe() {
+            return;
+        }
         let changed = self.with(now, |breaker| {
             if let Some(wait) = retry_after {
                 breaker.heed(&ticket, wait, now);
@@ -109,6 +143,10 @@ impl Shared {
             breaker.settle(ticket, outcome, took, now, fastrand::f64())
         });
         self.changed(changed);
+    }
+
+    fn minds_abandoned(&self, took: Duration) -> bool {
+        matches!(self.abandoned, Abandoned::FailureAfter(lasted) if took >= lasted)
     }
 
     /// Whether it is time to count the successes so far.
@@ -130,21 +168,27 @@ impl Shared {
         // They came within a slice of when they were last counted: nobody adds one later than that.
         let since = self.base + Duration::from_micros(self.counted.load(Relaxed));
         let successes = self.successes.take(word.epoch());
-        self.counted.store(self.micros(now), Relaxed);
+        self.counted.fetch_max(self.micros(now), Relaxed);
         breaker.settle_many(word, successes, since);
         let result = act(&mut breaker);
         let word = breaker.word().bits();
+        let until = breaker.refuses_until().map_or(0, |until| self.micros(until));
         if !guarded("the word changes under the lock") {
             drop(breaker);
         }
         self.word.store(word, Relaxed);
+        self.refuses_until.store(until, Relaxed);
         result
     }
 
-    fn changed(&self, transition: Option<Transition>) {
-        if let Some(transition) = transition {
-            self.listener.tell(&Event::CircuitChanged(transition));
+    pub(super) fn changed(&self, change: Option<Transition>) {
+        if let Some(change) = change {
+            self.listener.tell(&Event::CircuitChanged { change, of: self.name.as_deref() });
         }
+    }
+
+    pub(super) fn refused(&self, observed_only: bool) {
+        self.listener.tell(&Event::CircuitRefused { observed_only });
     }
 
     // ===== for the operator =====
@@ -175,18 +219,24 @@ impl Shared {
         self.changed(changed);
     }
 
-    /// Nobody asks for it any more: what it was is over.
-    pub(super) fn forget(&self, now: Instant) {
-        let changed = self.with(now, |breaker| breaker.reset(now));
-        self.changed(changed.map(|over| Transition { cause: Cause::Forgotten, ..over }));
+    /// Whether it knows nothing that one made anew would not.
+    pub(super) fn is_as_new(&self, now: Instant) -> bool {
+        self.with(now, |breaker| breaker.is_as_new(now))
     }
 
-    /// Whether it would be the same if it were made anew: closed, and told nothing.
-    pub(super) fn is_as_new(&self, now: Instant) -> bool {
-        self.with(now, |breaker| {
-            breaker.mode() == Mode::Automatic
-                && breaker.state(now) == State::Closed
-                && breaker.counts(now).failures == 0
-        })
+    /// Whether it would do nothing, if it were left alone, but admit a call.
+    pub(super) fn is_dormant(&self, now: Instant) -> bool {
+        lock(&self.breaker).is_dormant(now)
+    }
+}
+
+/// What is gone is not open any more.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let from = lock(&self.breaker).state_told();
+        if from != State::Closed {
+            let change = Transition { from, to: State::Closed, cause: Cause::Forgotten };
+            self.changed(Some(change));
+        }
     }
 }

@@ -30,7 +30,7 @@ pub enum Mode {
 /// use seawall::{CircuitBreakerLayer, circuit_breaker::State, observe::Event};
 ///
 /// let layer = CircuitBreakerLayer::new().observer(|event: &Event<'_>| {
-///     if let Event::CircuitChanged(change) = event
+///     if let Event::CircuitChanged { change, .. } = event
 ///         && change.to == State::Open
 ///     {
 ///         println!("the origin is left alone: {:?}", change.cause);
@@ -68,6 +68,6 @@ pub enum Cause {
     GoodProbes,
     /// The operator changed it.
     Operator,
-    /// It was not in use any more, and made room for another.
+    /// It is gone: nobody has it any more, or it made room for another.
     Forgotten,
 }

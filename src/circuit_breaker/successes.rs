@@ -8,10 +8,8 @@ use crate::sync::{
     guarded,
 };
 
-#[cfg(not(seawall_loom))]
-const CELLS: usize = 16;
-#[cfg(seawall_loom)]
-const CELLS: usize = 1;
+/// As many as threads that call at once, or nearly.
+pub(super) const CELLS: usize = 16;
 
 /// So many in one cell are worth a look at the breaker.
 const MANY: u64 = 1 << 16;
@@ -19,7 +17,7 @@ const MANY: u64 = 1 << 16;
 /// The successes of all threads.
 #[derive(Debug)]
 pub(super) struct Successes {
-    cells: Box<[Cell; CELLS]>,
+    cells: Box<[Cell]>,
 }
 
 /// A cache line of its own; the epoch's lower half, then how many.
@@ -36,18 +34,23 @@ const fn of(word: u64) -> (u64, u64) {
 }
 
 impl Successes {
-    pub(super) fn new() -> Self {
-        Self { cells: Box::new(std::array::from_fn(|_| Cell(AtomicU64::new(0)))) }
+    pub(super) fn new(cells: usize) -> Self {
+        Self { cells: (0..cells).map(|_| Cell(AtomicU64::new(0))).collect() }
     }
 
     /// Adds one of `epoch`: whether there are so many that they should be counted now.
     pub(super) fn add(&self, epoch: u64) -> bool {
         let epoch = epoch & u64::from(u32::MAX);
-        let cell = &self.cells[mine()].0;
+        let cell = &self.cells[mine() % self.cells.len()].0;
         let mut count = 0;
         // Only sums are read of it, under a lock that orders everything else.
         let _ = cell.fetch_update(Relaxed, Relaxed, |now| {
             let (of_epoch, so_far) = of(now);
+            // An epoch may be half of all numbers behind, and is then long over.
+            let behind = of_epoch.wrapping_sub(epoch) & u64::from(u32::MAX);
+            if behind != 0 && behind < 1 << 31 {
+                return None;
+            }
             count = if of_epoch == epoch { so_far + 1 } else { 1 };
             Some(word(epoch, count))
         });
@@ -71,7 +74,7 @@ fn mine() -> usize {
     use std::sync::atomic::AtomicUsize;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static MINE: usize = NEXT.fetch_add(1, Relaxed) % CELLS;
+        static MINE: usize = NEXT.fetch_add(1, Relaxed);
     }
     MINE.try_with(|mine| *mine).unwrap_or(0)
 }
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn those_of_another_epoch_are_forgotten() {
-        let successes = Successes::new();
+        let successes = Successes::new(CELLS);
         successes.add(1);
         successes.add(1);
         assert_eq!(successes.take(1), 2);
@@ -100,8 +103,18 @@ mod tests {
     }
 
     #[test]
+    fn one_of_an_earlier_epoch_takes_none_of_a_later_one_along() {
+        for later in [2, u64::from(u32::MAX) + 2] {
+            let successes = Successes::new(1);
+            successes.add(later);
+            successes.add(later - 1);
+            assert_eq!(successes.take(later), 1);
+        }
+    }
+
+    #[test]
     fn none_is_lost_between_threads() {
-        let successes = Successes::new();
+        let successes = Successes::new(CELLS);
         let mut taken = 0;
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -114,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_full_cell_asks_to_be_counted() {
-        let successes = Successes::new();
+        let successes = Successes::new(CELLS);
         assert_eq!((0..MANY).filter(|_| successes.add(1)).count(), 1);
     }
 }

@@ -23,11 +23,13 @@ pub(crate) enum Outcome {
 pub(crate) struct Refused {
     /// When to try again; never zero.
     pub(crate) retry_after: Duration,
+    /// The change that came before it.
+    pub(crate) changed: Option<Transition>,
 }
 
 impl Refused {
     pub(super) fn after(time: Duration) -> Self {
-        Self { retry_after: time.max(SOONEST) }
+        Self { retry_after: time.max(SOONEST), changed: None }
     }
 }
 
@@ -54,6 +56,11 @@ pub(super) enum Place {
 impl Ticket {
     pub(super) fn new(epoch: u64, place: Place) -> Self {
         Self { epoch, place, changed: None }
+    }
+
+    /// Whether this call decides what becomes of the breaker.
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.place, Place::Probe(_))
     }
 
     /// The change that this admission brought about.
@@ -119,6 +126,11 @@ impl Word {
     /// with others.
     pub(crate) fn batches(self, ticket: &Ticket) -> bool {
         self.counts() && ticket.epoch == self.epoch() && ticket.place == Place::Call
+    }
+
+    /// Whether a call with this ticket, if it does not end well, may change anything.
+    pub(crate) fn minds(self, ticket: &Ticket) -> bool {
+        ticket.epoch == self.epoch() && !matches!(ticket.place, Place::Uncounted(_))
     }
 
     pub(super) fn counts(self) -> bool {

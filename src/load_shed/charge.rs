@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Charges callers for their calls. Nobody does unless a quota is set.
+/// Charges callers for their calls. Nobody does unless a quota is set. Sealed.
+#[allow(unreachable_pub, reason = "it bounds what is public, and is nobody else's to implement")]
 pub trait Charge<Req>: Clone {
     /// Charges whoever makes this call.
-    #[doc(hidden)]
     fn charge(&self, request: &Req, now: Instant) -> Charged;
 }
 
 /// What became of a charge.
+#[allow(unreachable_pub, reason = "a sealed trait speaks of it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charged {
     /// The call may go on.

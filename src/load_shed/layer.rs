@@ -22,7 +22,8 @@ use crate::{
 /// Refuses calls beyond what the origin can take. See the [module](super) for an example.
 ///
 /// All services that one layer makes share one limit. [`shares`](Self::shares) and
-/// [`observer`](Self::observer) make a new one: take the [gauge](Self::gauge) last.
+/// [`observer`](Self::observer) begin it anew: set them before the layer is cloned, and take the
+/// [gauge](Self::gauge) last.
 pub struct LoadShedLayer<R = ByMethod, C = ByStatus, Q = NoQuota> {
     limit: Arc<Mutex<Box<dyn Limit>>>,
     shares: Shares,
@@ -177,7 +178,9 @@ where
 
     fn admit(&self, request: &Req, now: Instant) -> Result<Call, Rejected> {
         // What there is no room for is charged to nobody.
-        let call = self.shared.admit(self.rank.criticality(request), now)?;
+        let class = self.rank.criticality(request);
+        let shown = self.rank.is_shown().then_some(class);
+        let call = self.shared.admit(class, now).map_err(|refused| refused.up_to(shown))?;
         self.shared.charged(self.charge.charge(request, now))?;
         Ok(call)
     }

@@ -4,7 +4,7 @@
 //! Under a cache, only misses count. It keeps no queue: what is refused is refused at once, with a
 //! time to come back.
 //!
-//! | limit | |
+//! | limit | allows |
 //! |---|---|
 //! | [`LoadShedLayer::fixed`] | so many calls in flight; 1,024 unless set |
 //! | [`LoadShedLayer::adaptive`] | as many as keep nine calls in ten within a latency |
@@ -30,7 +30,7 @@
 //!
 //! # Who is refused first
 //! Unless a request carries a [`Criticality`], a refresh behind a stale answer is `Background`, a call
-//! that changes something (POST, PUT, DELETE, …) is `Critical`, and all else, gRPC included, `Normal`:
+//! that changes something (POST, PUT, PATCH, DELETE) is `Critical`, and all else, gRPC included, `Normal`:
 //! reads are refused before writes. [`Shares`] say how far each class may fill the limit.
 //!
 //! # Quotas
@@ -38,7 +38,8 @@
 //! asks for too much is refused before the others are: `LoadShedLayer::quota`.
 //!
 //! # What counts
-//! A call is in flight until its body has ended or was dropped. See [`admission`](crate::admission) for
+//! A call is in flight until its body has ended or was dropped; so a gRPC stream that lasts for hours has
+//! a place for hours, and streams by the hundred want a limit of their own. See [`admission`](crate::admission) for
 //! what a limit learns from, and [`limit`] for how.
 //!
 //! # Errors
@@ -62,7 +63,7 @@ mod shared;
 pub use self::{quota::Rate, quota_layer::Quota};
 
 pub use self::{
-    charge::{Charge, Charged, NoQuota},
+    charge::NoQuota,
     criticality::{Criticality, Shares},
     layer::{LoadShedLayer, Shedder},
     rank::{ByMethod, Rank},

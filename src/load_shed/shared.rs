@@ -1,6 +1,6 @@
 //! A limit that many callers share, and the algorithm that moves it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     admission::{Outcome, Settle},
     error::{Reason, Rejected},
     observe::{Event, Listener},
-    sync::Mutex,
+    sync::{Mutex, try_lock},
 };
 
 /// A limiter, and what moves its limit.
@@ -49,7 +49,9 @@ impl Shared {
         now: Instant,
     ) -> Result<Call, Rejected> {
         match self.limiter.admit(class) {
-            Some(in_flight) => Ok(Call { shared: Arc::clone(self), class, in_flight }),
+            Some(in_flight) => {
+                Ok(Call { shared: Arc::clone(self), class, in_flight, latency: None })
+            }
             None => {
                 self.listener.tell(&Event::Shed(class));
                 let wait = self.limiter.refused(class, now, fastrand::f64());
@@ -73,14 +75,12 @@ impl Shared {
         }
     }
 
-    fn sample(&self, outcome: limit::Outcome, in_flight: usize, began: Instant) {
+    fn sample(&self, sample: &Sample) {
         // While another sample is being judged, this one is left out: no call waits for that.
         if let Some(limit) = &self.limit
-            && let Ok(mut limit) = limit.try_lock()
+            && let Some(mut limit) = try_lock(limit)
         {
-            let now = Instant::now();
-            let latency = now.duration_since(began);
-            limit.sample(&Sample { latency, in_flight, outcome }, now);
+            limit.sample(sample, Instant::now());
             self.limiter.resize(limit.limit());
         }
     }
@@ -92,10 +92,31 @@ pub struct Call {
     class: Criticality,
     /// When it was admitted, itself included.
     in_flight: usize,
+    /// Of the head, where the trailers are to tell the rest.
+    latency: Option<Duration>,
 }
 
 impl Settle for Call {
-    fn answered(&mut self, outcome: Outcome, began: Instant) {
+    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
+        if self.shared.limit.is_none() {
+            return;
+        }
+        match known {
+            Some(outcome) => self.sample(outcome, began.elapsed()),
+            None => self.latency = Some(began.elapsed()),
+        }
+    }
+
+    fn settle(mut self, outcome: Outcome, _: Instant) {
+        // The trailers have told.
+        if let Some(latency) = self.latency.take() {
+            self.sample(outcome, latency);
+        }
+    }
+}
+
+impl Call {
+    fn sample(&self, outcome: Outcome, latency: Duration) {
         let outcome = match outcome {
             Outcome::Success => limit::Outcome::Success,
             Outcome::Failure => limit::Outcome::Failure,
@@ -103,10 +124,8 @@ impl Settle for Call {
             Outcome::Abandoned => limit::Outcome::Abandoned,
             Outcome::Unrelated => return,
         };
-        self.shared.sample(outcome, self.in_flight, began);
+        self.shared.sample(&Sample { latency, in_flight: self.in_flight, outcome });
     }
-
-    fn settle(self, _: Outcome, _: Instant) {}
 }
 
 /// However a call ends, its place is free.

@@ -175,7 +175,7 @@ impl Observer for Metrics {
                 counter!("seawall_store_failures_total", "operation" => operation).increment(1);
             }
             Event::ForeignEntry => self.foreign_entries.increment(1),
-            Event::CircuitChanged(Transition { from, to, .. }) => {
+            Event::CircuitChanged { change: Transition { from, to, .. }, .. } => {
                 // Of all breakers together: none leaves a state of its own behind.
                 match (from, to) {
                     (State::Closed, _) => self.circuits_open.increment(1.0),

@@ -145,7 +145,12 @@ pub enum Event<'e> {
     /// instead.
     Refused,
     /// A circuit breaker changed its state.
-    CircuitChanged(Transition),
+    CircuitChanged {
+        /// From what to what, and why.
+        change: Transition,
+        /// The key of the breaker, where a layer has many.
+        of: Option<&'e str>,
+    },
     /// A circuit breaker refused a call.
     CircuitRefused {
         /// It would have: it was told only to observe, and the call went on.

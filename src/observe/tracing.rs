@@ -33,8 +33,8 @@ impl Observer for Tracing {
                 warn!(target: "seawall", ?operation, %error, "a store failed");
             }
             Event::ForeignEntry => warn!(target: "seawall", "an entry lies under another's key"),
-            Event::CircuitChanged(transition) => {
-                warn!(target: "seawall", ?transition, "a circuit breaker changed its state");
+            Event::CircuitChanged { change, of } => {
+                warn!(target: "seawall", ?change, of, "a circuit breaker changed its state");
             }
             Event::Remembered(_)
             | Event::BackedOff { .. }

@@ -61,10 +61,15 @@ pub fn parse_at(value: &[u8], now: SystemTime) -> Option<SystemTime> {
 /// (RFC 9110 §10.2.3).
 #[must_use]
 pub fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
-    let value = value.as_bytes();
-    let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
-    let date = || parse_at(value, now)?.duration_since(now).ok();
-    seconds.map(Duration::from_secs).or_else(date)
+    let value = value.as_bytes().trim_ascii();
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return parse_at(value, now)?.duration_since(now).ok();
+    }
+    // More seconds than can be counted are as many as can.
+    let digit = |seconds: u64, digit: &u8| {
+        seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+    };
+    Some(Duration::from_secs(value.iter().fold(0, digit)))
 }
 
 /// Writes a date as IMF-fixdate, to the second below; years are held to 0000–9999.

@@ -22,6 +22,8 @@ pub(crate) struct Call {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     lease_ends: Duration,
+    answered: bool,
+    counted: bool,
     ended: bool,
 }
 
@@ -100,6 +102,17 @@ impl Model {
         if self.state == State::Open && now >= self.open_until {
             self.enter(State::HalfOpen);
         }
+        if self.state == State::HalfOpen {
+            let over = |probe: &&mut Probe| !probe.ended && probe.lease_ends <= now;
+            for probe in self.probes.iter_mut().filter(over) {
+                if probe.answered && !std::mem::replace(&mut probe.counted, true) {
+                    self.good += 1;
+                }
+            }
+            if self.good >= self.settings.probes {
+                self.close(now);
+            }
+        }
         let refused = |after: Duration| Err(after.max(millis(1)));
         match self.state {
             State::Open => refused(self.open_until - now),
@@ -110,7 +123,8 @@ impl Model {
                     return refused((first - now).min(self.settings.open_for));
                 }
                 let lease_ends = now + self.settings.lease;
-                self.probes.push(Probe { lease_ends, ended: false });
+                let probe = Probe { lease_ends, answered: false, counted: false, ended: false };
+                self.probes.push(probe);
                 Ok((self.epoch, Leave::Probe(self.probes.len() - 1)))
             }
             State::Closed => {
@@ -130,6 +144,16 @@ impl Model {
         if epoch == self.epoch && leave != Leave::Uncounted {
             let until = now + asked.min(self.settings.longest);
             self.asked_until = self.asked_until.max(until);
+        }
+    }
+
+    pub(crate) fn answered(&mut self, (epoch, leave): (u64, Leave), took: Duration, now: Duration) {
+        let slow = self.settings.slow.is_some_and(|slow| took > slow.after);
+        if let (Leave::Probe(probe), false) = (leave, slow)
+            && epoch == self.epoch
+        {
+            let probe = &mut self.probes[probe];
+            probe.answered |= now < probe.lease_ends;
         }
     }
 
@@ -167,11 +191,9 @@ impl Model {
                     None => {}
                     Some(failed) if failed || slow => self.open(now, random),
                     Some(_) => {
-                        self.good += 1;
-                        if self.good == self.settings.probes {
-                            self.enter(State::Closed);
-                            (self.closed_at, self.asked_until) = (now, Duration::ZERO);
-                            self.ramps = true;
+                        self.good += u32::from(!self.probes[probe].counted);
+                        if self.good >= self.settings.probes {
+                            self.close(now);
                         }
                     }
                 }
@@ -186,8 +208,18 @@ impl Model {
         }
     }
 
+    fn close(&mut self, now: Duration) {
+        self.enter(State::Closed);
+        (self.closed_at, self.asked_until) = (now, Duration::ZERO);
+        self.ramps = true;
+    }
+
     fn open(&mut self, now: Duration, random: f64) {
-        if self.state == State::Closed && now - self.closed_at >= self.settings.settled_after {
+        let settled_after = match self.settings.window {
+            Window::Time(span) => self.settings.settled_after.max(span),
+            Window::Calls(_) => self.settings.settled_after,
+        };
+        if self.state == State::Closed && now - self.closed_at >= settled_after {
             self.openings = 0;
         }
         let mut time = self.settings.open_for;

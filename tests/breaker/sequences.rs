@@ -14,7 +14,7 @@ use super::{
     circuit_breaker::{
         breaker::Breaker,
         settings::{Abandoned, InARow, Ramp, Rate, Settings, Slow},
-        state::{Mode, State, Transition},
+        state::{Cause, Mode, State, Transition},
         ticket::{Outcome, Ticket, Word},
         window::Window,
     },
@@ -150,7 +150,7 @@ impl Run<'_> {
                 if mode == Mode::Automatic {
                     assert_ne!(before, State::Open, "never admits while open");
                 }
-                if before == State::HalfOpen && leave.1 != Leave::Uncounted {
+                if matches!(leave.1, Leave::Probe(_)) {
                     let lease = self.now + self.settings.lease;
                     self.leases.push((epoch, self.admitted, lease));
                     self.see("probes");
@@ -160,6 +160,9 @@ impl Run<'_> {
                 assert_eq!(self.breaker.probes_under_way(self.now), self.leases.len());
                 self.see("admitted");
                 let changed = ticket.changed();
+                if changed.is_some_and(|changed| changed.cause == Cause::GoodProbes) {
+                    self.see("closed by leases");
+                }
                 self.calls.push(Under { number: self.admitted, ticket, leave, epoch });
                 self.admitted += 1;
                 self.changed(changed);
@@ -176,7 +179,7 @@ impl Run<'_> {
                     State::Open => "refused while open",
                     State::HalfOpen => "refused while half-open",
                 });
-                self.changed(None);
+                self.changed(refused.changed);
             }
             (admission, expected) => panic!("{admission:?}, but the model {expected:?}"),
         }
@@ -223,6 +226,18 @@ impl Run<'_> {
         self.changed(changed);
     }
 
+    fn answer(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let index = self.rng.usize(..self.calls.len());
+        let (took, now) = (millis(self.rng.u64(..100)), self.since());
+        let Under { ticket, leave, .. } = &self.calls[index];
+        self.breaker.answered(ticket, took, self.now);
+        self.model.answered(*leave, took, now);
+        self.see("heads");
+    }
+
     fn operate(&mut self) {
         self.flush();
         let now = self.since();
@@ -256,8 +271,9 @@ impl Run<'_> {
     fn step(&mut self) {
         match self.rng.u32(..100) {
             0..40 => self.admit(),
-            40..75 => self.settle(),
-            75..97 => {
+            40..70 => self.settle(),
+            70..78 => self.answer(),
+            78..97 => {
                 self.now += match self.rng.u32(..10) {
                     0..5 => millis(self.rng.u64(..10)),
                     5..9 => millis(self.rng.u64(..200)),
@@ -323,7 +339,7 @@ fn it_agrees_with_a_model_that_keeps_every_call() {
     let mut seen: Vec<_> = seen.into_inner().into_iter().collect();
     seen.sort_unstable();
     println!("{seen:?}");
-    assert_eq!(seen.len(), 10, "every kind of thing happened");
+    assert_eq!(seen.len(), 12, "every kind of thing happened");
 }
 
 #[test]
