@@ -132,8 +132,11 @@ impl Invalidation {
     /// The entries that answer a GET like `request`, with all their variants.
     ///
     /// # Errors
-    /// [`NoKey`] where `key` has none for it.
+    /// [`NoKey`] where `key` has none for it, or has its message as well: see [`call`](Self::call).
     pub fn key<B>(key: &impl RequestKey<B>, request: &Request<B>) -> Result<Self, NoKey> {
+        if key.unary(request).is_some() {
+            return Err(NoKey);
+        }
         let mut written = KeyWriter::new();
         written.raw(&[crate::cache::engine::GET]);
         key.write(request, &mut written)?;

@@ -11,7 +11,7 @@ use seawall::{
     policy::Answered,
     rfc9111::{Keep, Refusal},
 };
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 use tower::{Layer, Service, service_fn};
 
 use crate::{
@@ -213,6 +213,19 @@ async fn an_answer_of_trailers_alone_is_at_its_end_with_its_head_for_whoever_get
         }
         assert_eq!(calls.count(), asked);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_alone_that_are_shared_are_at_their_end_before_the_origin_says_so() {
+    let head = [("grpc-status", "14")];
+    let (_, inner) =
+        Origin::new(move |_| answer(&head, []).map(|_| Steps::new([Step::Wait(SECOND)]).sized(0)));
+    let mut service = behind(&cache(), inner);
+    let began = Instant::now();
+    let (one, other) = (service.call(call(b"7")), service.call(call(b"7")));
+    let (one, other) = tokio::join!(one, other);
+    assert!(one.unwrap().body().is_end_stream() && other.unwrap().body().is_end_stream());
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

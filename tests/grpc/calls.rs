@@ -184,6 +184,7 @@ async fn an_entry_is_invalidated_by_its_method_and_by_its_call() {
     let asked = shop.asked.lock().unwrap().clone();
     let mut request = http::Request::post(uri).body(Body::empty()).unwrap();
     *request.headers_mut() = asked;
+    assert!(Invalidation::key(&key(), &request).is_err(), "it needs its message");
     let call = Invalidation::call(&key(), &request, &message).unwrap();
     cache.invalidator().invalidate(&call).await;
     assert_eq!((hits().await, hits().await), ([false, true], [true, true]));

@@ -103,38 +103,66 @@ async fn an_error_and_trailers_pass_behind_what_was_read() {
     }
 }
 
+/// What an origin saw of a body: when it was called and when frames came, in seconds.
+#[derive(Clone, Debug)]
+struct Seen {
+    at: Vec<u64>,
+    read: Vec<u8>,
+}
+
+/// What an origin behind a cache sees of this body.
+async fn seen(body: Vec<Step>) -> Seen {
+    let began = Instant::now();
+    let called = service_fn(move |request: http::Request<Body>| async move {
+        let mut body = request.into_body();
+        let mut seen = Seen { at: vec![began.elapsed().as_secs()], read: Vec::new() };
+        while let Some(frame) = body.frame().await {
+            seen.read.extend(frame?.into_data().unwrap());
+            seen.at.push(began.elapsed().as_secs());
+        }
+        let mut answer = answer(&[], good());
+        answer.extensions_mut().insert(seen);
+        Ok(answer)
+    });
+    let cache = cache();
+    let service = behind(&cache, BoxCloneService::new(called));
+    let response = service.oneshot(call_of(Steps::new(body))).await.unwrap();
+    assert_eq!(cache.figures().records, 0);
+    response.extensions().get::<Seen>().unwrap().clone()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_falls_silent_passes_after_ten_seconds_and_goes_on() {
     let one = framed(b"a shoe");
-    for at in [0, 7, 11] {
-        // It says when it is called, and reads what there is.
-        let called = service_fn(|request: http::Request<Body>| async move {
-            let mut body = request.into_body();
-            let mut came = vec![Instant::now()];
-            let mut read = Vec::new();
-            while let Some(frame) = body.frame().await {
-                read.extend(frame?.into_data().unwrap());
-                came.push(Instant::now());
-            }
-            let mut answer = answer(&[], good());
-            answer.extensions_mut().insert((came, read));
-            Ok(answer)
-        });
-        let cache = cache();
-        let service = behind(&cache, BoxCloneService::new(called));
-        let (first, rest) = one.split_at(at);
-        let mut body = steps(&[first]);
+    for (at, frames) in [(0, vec![60, 60]), (7, vec![10, 60, 60]), (11, vec![10, 60])] {
+        let mut body = steps(&[&one[..at]]);
         body.push(Step::Wait(Duration::from_secs(60)));
-        body.extend(steps(&[rest, b"and more"]));
-        let began = Instant::now();
-        let response = service.oneshot(call_of(Steps::new(body))).await.unwrap();
-        let (came, read) = response.extensions().get::<(Vec<Instant>, Vec<u8>)>().unwrap();
-        assert_eq!(read, &[&one[..], b"and more"].concat());
-        let after = |at: &Instant| (*at - began).as_secs();
-        assert_eq!(came.first().map(after), Some(10), "cut at {at}");
-        assert_eq!(came.last().map(after), Some(60), "cut at {at}");
-        assert_eq!(came.get(1).map(after), Some(if at == 0 { 60 } else { 10 }), "cut at {at}");
-        assert_eq!(cache.figures().records, 0);
+        body.extend(steps(&[&one[at..], b"and more"]).into_iter().skip(usize::from(at == 11)));
+        let seen = seen(body).await;
+        assert_eq!(seen.read, [&one[..], b"and more"].concat());
+        assert_eq!((seen.at[0], &seen.at[1..]), (10, &*frames), "cut at {at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_be_no_call_any_more_passes_without_waiting_for_more() {
+    let one = framed(b"a shoe");
+    let two = [&one[..], &one[..]].concat();
+    let long = 9_000_u32.to_be_bytes();
+    let begun: [Vec<&[u8]>; 6] = [
+        vec![&two],
+        vec![&one, b"\0"],
+        vec![&two[..12]],
+        vec![b"\x02\0\0\0\x01"],
+        vec![b"\0", &long],
+        vec![&[0; 9_000]],
+    ];
+    for pieces in begun {
+        let mut body = steps(&pieces);
+        body.push(Step::Wait(Duration::from_secs(60)));
+        let seen = seen(body).await;
+        assert_eq!((seen.at[0], seen.at[1]), (0, 0), "{pieces:?}");
+        assert_eq!(seen.read, pieces.concat());
     }
 }
 
