@@ -22,10 +22,17 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
-use seawall::{BoxError, CacheLayer, CoalesceLayer, RespondLayer};
+use seawall::{
+    BoxError, CacheLayer, CircuitBreakerLayer, CoalesceLayer, LoadShedLayer, OriginShield,
+    RespondLayer, StaleWhileRevalidateLayer,
+    admission::{ByError, ByStatus},
+};
 use support::{Calls, Req, Res, answer, asked, cache, call, get, never, origin};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
+
+#[path = "contract/admission.rs"]
+mod admission;
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -102,12 +109,36 @@ macro_rules! over_every_layer {
         over_every_layer!(@ "respond, cache, coalesce", stack, $inner, $name, $service, $run);
         let stack = (CoalesceLayer::new(), cached(), RespondLayer::new());
         over_every_layer!(@ "coalesce, cache, respond", stack, $inner, $name, $service, $run);
+        let stale = || StaleWhileRevalidateLayer::new(cache(), LONG);
+        over_every_layer!(@ "stale", stale(), $inner, $name, $service, $run);
+        over_every_layer!(@ "shield", OriginShield::new(cache()), $inner, $name, $service, $run);
+        let stack = (CoalesceLayer::new(), LoadShedLayer::default(), stale());
+        over_every_layer!(@ "coalesce, shed, stale", stack, $inner, $name, $service, $run);
+        over_every_admission_layer!($inner, |$name, $service| $run);
     }};
     (@ $text:literal, $layer:expr, $inner:expr, $name:ident, $service:ident, $run:expr) => {{
         let ($name, $service) = ($text, $layer.layer($inner));
         $run
     }};
 }
+
+/// The same with each layer that only decides, and stacks of them.
+macro_rules! over_every_admission_layer {
+    ($inner:expr, |$name:ident, $service:ident| $run:expr) => {{
+        let breaker = CircuitBreakerLayer::new;
+        let shed = LoadShedLayer::default;
+        over_every_layer!(@ "breaker", breaker(), $inner, $name, $service, $run);
+        over_every_layer!(@ "breaker a host", breaker().by_host(), $inner, $name, $service, $run);
+        let by_error = breaker().classify(ByError::new());
+        over_every_layer!(@ "breaker by error", by_error, $inner, $name, $service, $run);
+        over_every_layer!(@ "shed", shed(), $inner, $name, $service, $run);
+        over_every_layer!(@ "shed, breaker", (shed(), breaker()), $inner, $name, $service, $run);
+        over_every_layer!(@ "breaker, shed", (breaker(), shed()), $inner, $name, $service, $run);
+        let stack = (RespondLayer::new(), breaker(), shed());
+        over_every_layer!(@ "respond, breaker, shed", stack, $inner, $name, $service, $run);
+    }};
+}
+use {over_every_admission_layer, over_every_layer};
 
 #[tokio::test(start_paused = true)]
 async fn a_hit_is_served_while_the_inner_service_is_pending_for_ever() {
@@ -329,6 +360,8 @@ async fn bodies_need_be_neither_sync_nor_unpin_and_services_not_sync() {
         .layer(RespondLayer::new())
         .layer(CacheLayer::new(cache()))
         .layer(CoalesceLayer::new())
+        .layer(LoadShedLayer::default())
+        .layer(CircuitBreakerLayer::new())
         .service(AwkwardOrigin(Cell::new(0)));
     let _: std::marker::PhantomData<Infallible> = error_is(&service);
     for _ in 0..2 {
@@ -342,6 +375,11 @@ async fn bodies_need_be_neither_sync_nor_unpin_and_services_not_sync() {
 async fn a_service_for_any_type_need_not_speak_http() {
     let double = service_fn(|n: u32| async move { Ok::<_, Infallible>(vec![n; 2]) });
     let service = CoalesceLayer::by(|n: &u32| *n).layer(double);
+    let layers = (LoadShedLayer::default(), CircuitBreakerLayer::new());
+    let shed = layers.0.criticality(|_: &u32| seawall::load_shed::Criticality::Normal);
+    let by_error = ByError::new();
+    let layers = (shed.classify(by_error.clone()), layers.1.classify(by_error));
+    let service = layers.layer(service);
     assert_eq!(service.clone().oneshot(3).await.unwrap(), [3, 3]);
 }
 
@@ -354,14 +392,29 @@ fn services_futures_and_bodies_are_send_and_what_is_shared_is_sync() {
     shared::<CacheLayer>();
     shared::<CoalesceLayer>();
     shared::<RespondLayer>();
+    shared::<CircuitBreakerLayer>();
+    shared::<LoadShedLayer>();
+    shared::<OriginShield>();
+    shared::<seawall::circuit_breaker::CircuitBreaker>();
+    shared::<seawall::load_shed::Gauge>();
     type Inner = tower::util::BoxCloneSyncService<Req, Response<Full<Bytes>>, BoxError>;
     shared::<<CacheLayer as Layer<Inner>>::Service>();
     shared::<<CoalesceLayer as Layer<Inner>>::Service>();
     shared::<<RespondLayer as Layer<Inner>>::Service>();
+    shared::<<CircuitBreakerLayer as Layer<Inner>>::Service>();
+    shared::<<LoadShedLayer as Layer<Inner>>::Service>();
+    shared::<<OriginShield as Layer<Inner>>::Service>();
     send::<seawall::cache::ResponseFuture<Awkward>>();
     unpin::<seawall::cache::ResponseFuture<Awkward>>();
     send::<seawall::cache::Body<Awkward>>();
     send::<seawall::respond::RespondBody<Awkward>>();
+    type Deciding<L> = <<L as Layer<Inner>>::Service as Service<Req>>::Future;
+    send::<Deciding<CircuitBreakerLayer>>();
+    send::<Deciding<LoadShedLayer>>();
+    send::<Deciding<OriginShield>>();
+    send::<seawall::admission::PermitBody<Awkward, seawall::load_shed::Call>>();
+    send::<seawall::admission::PermitBody<Awkward, seawall::circuit_breaker::Call>>();
+    shared::<ByStatus>();
     shared::<seawall::SharedError>();
     shared::<Empty<Bytes>>();
 }

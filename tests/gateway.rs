@@ -7,12 +7,16 @@ mod support;
 
 #[path = "gateway/admin.rs"]
 mod admin;
+#[path = "gateway/admission.rs"]
+mod admission;
 #[path = "gateway/bodies.rs"]
 mod bodies;
 #[path = "gateway/heads.rs"]
 mod heads;
 #[path = "gateway/invalidate.rs"]
 mod invalidate;
+#[path = "gateway/overload.rs"]
+mod overload;
 #[path = "gateway/process.rs"]
 mod process;
 #[path = "gateway/stale.rs"]

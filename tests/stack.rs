@@ -21,10 +21,31 @@ use support::{BoxedOrigin, Calls, Read, Req, answer, at_once, boxed, cache, call
 use tokio::time::{advance, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
 
+#[path = "stack/five.rs"]
+mod five;
+#[path = "stack/orders.rs"]
+mod orders;
+#[path = "stack/pairs.rs"]
+mod pairs;
+#[path = "stack/refusals.rs"]
+mod refusals;
+#[path = "stack/routes.rs"]
+mod routes;
+#[path = "stack/shield.rs"]
+mod shield;
+#[path = "stack/shielded.rs"]
+mod shielded;
 #[path = "stack/stale.rs"]
 mod stale;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Held by a test that invalidates, and by one that counts who shares a flight: a process has one
+/// journal, and who comes after any record of it does not join a coalesced fetch from before.
+async fn journal() -> tokio::sync::MutexGuard<'static, ()> {
+    static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ONE.lock().await
+}
 
 type AnyService = BoxCloneService<Req, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 
@@ -185,6 +206,7 @@ async fn any_stack_without_a_cache_coalesces_where_it_says_so_and_keeps_nothing(
 
 #[tokio::test(start_paused = true)]
 async fn any_stack_hands_on_what_it_does_not_keep_and_tells_of_it_once() {
+    let _journal = journal().await;
     for kinds in stacks() {
         for (method, control) in
             [(Method::GET, "private"), (Method::POST, "max-age=600"), (Method::HEAD, "max-age=600")]

@@ -88,6 +88,9 @@ impl<K> Engine<K> {
         if self.place == Place::Coalesce || caller.ask.refresh {
             return None;
         }
+        // What was refused below has not gone forward.
+        let refused = failure.error.is_some_and(|error| Rejected::find(error).is_some());
+        let asking = if refused { Asking::Not } else { asking };
         let stale = self.stored_instead(caller, fields, failure, asking).await;
         stale.or_else(|| self.fallen_back(caller, fields, failure, asking))
     }

@@ -36,6 +36,8 @@ pub(crate) struct Breaker {
     epoch: u64,
     tally: Tally,
     row: Option<Row>,
+    /// What opened it the last time.
+    opened_by: Counts,
     /// How often it has opened since it last was closed for a while.
     openings: u32,
     /// The origin asked to be left alone until then.
@@ -69,6 +71,7 @@ impl Breaker {
             epoch: 0,
             tally: Tally::new(settings.window, now),
             row: settings.in_a_row.map(|row| Row::new(row.failures, row.within)),
+            opened_by: Counts::default(),
             openings: 0,
             asked_until: None,
             settings,
@@ -253,6 +256,11 @@ impl Breaker {
         self.tally.counts(now)
     }
 
+    /// The calls that opened it; while it is closed, none.
+    pub(crate) fn opened_by(&self) -> Counts {
+        self.opened_by
+    }
+
     /// How many probes hold a place.
     pub(crate) fn probes_under_way(&self, now: Instant) -> usize {
         match &self.phase {
@@ -294,7 +302,7 @@ impl Breaker {
 
     fn forget(&mut self) {
         self.openings = 0;
-        self.asked_until = None;
+        (self.asked_until, self.opened_by) = (None, Counts::default());
     }
 
     fn ended(&self, outcome: Outcome, took: Duration) -> Option<Ended> {
@@ -345,6 +353,9 @@ impl Breaker {
         {
             self.openings = 0;
         }
+        if self.phase.state() == State::Closed {
+            self.opened_by = self.tally.counts(now);
+        }
         let until = now + self.settings.open_time(self.openings, random);
         self.openings = self.openings.saturating_add(1);
         let until = self.asked_until.map_or(until, |asked| asked.max(until));
@@ -352,7 +363,7 @@ impl Breaker {
     }
 
     fn close(&mut self, now: Instant) -> Option<Transition> {
-        self.asked_until = None;
+        (self.asked_until, self.opened_by) = (None, Counts::default());
         let ramps = self.settings.ramp.is_some();
         self.enter(Phase::Closed { since: now, ramps }, Cause::GoodProbes)
     }

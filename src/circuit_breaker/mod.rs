@@ -105,7 +105,7 @@ impl CircuitBreaker {
         self.shared.mode()
     }
 
-    /// The calls of the window, since it last changed its state.
+    /// The calls of the window since it was closed; while it is open or half-open, those that opened it.
     pub fn counts(&self) -> Counts {
         self.shared.counts(Instant::now())
     }

@@ -32,10 +32,10 @@ pub(super) struct Shared {
     word: AtomicU64,
     successes: Successes,
     base: Instant,
-    /// When the successes were last counted, in microseconds since the base.
+    /// When the successes were last counted, in nanoseconds since the base.
     counted: AtomicU64,
     slice: Option<Duration>,
-    /// Until when every call is refused, in microseconds since the base; not later, where it is not
+    /// Until when every call is refused, in nanoseconds since the base; not later, where it is not
     /// settled.
     refuses_until: AtomicU64,
     /// After how long a success is a slow one.
@@ -100,8 +100,8 @@ impl Shared {
     /// How long it still refuses every call, if that is settled.
     fn refuses_for(&self, now: Instant) -> Option<Duration> {
         let until = self.refuses_until.load(Relaxed);
-        let left = until.checked_sub(self.micros(now)).filter(|left| *left > 0);
-        left.map(Duration::from_micros)
+        let left = until.checked_sub(self.nanos(now)).filter(|left| *left > 0);
+        left.map(Duration::from_nanos)
     }
 
     /// The head of an answer has come after so long, and was good.
@@ -153,12 +153,12 @@ impl Shared {
     fn is_due(&self, now: Instant) -> bool {
         let last = self.counted.load(Relaxed);
         self.slice.is_some_and(|slice| {
-            u128::from(self.micros(now).saturating_sub(last)) >= slice.as_micros()
+            u128::from(self.nanos(now).saturating_sub(last)) >= slice.as_nanos()
         })
     }
 
-    fn micros(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.base).as_micros()).unwrap_or(u64::MAX)
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.base).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Has the breaker do something, once all successes before are counted.
@@ -166,13 +166,13 @@ impl Shared {
         let mut breaker = lock(&self.breaker);
         let word = breaker.word();
         // They came within a slice of when they were last counted: nobody adds one later than that.
-        let since = self.base + Duration::from_micros(self.counted.load(Relaxed));
+        let since = self.base + Duration::from_nanos(self.counted.load(Relaxed));
         let successes = self.successes.take(word.epoch());
-        self.counted.fetch_max(self.micros(now), Relaxed);
+        self.counted.fetch_max(self.nanos(now), Relaxed);
         breaker.settle_many(word, successes, since);
         let result = act(&mut breaker);
         let word = breaker.word().bits();
-        let until = breaker.refuses_until().map_or(0, |until| self.micros(until));
+        let until = breaker.refuses_until().map_or(0, |until| self.nanos(until));
         if !guarded("the word changes under the lock") {
             drop(breaker);
         }
@@ -202,7 +202,10 @@ impl Shared {
     }
 
     pub(super) fn counts(&self, now: Instant) -> Counts {
-        self.with(now, |breaker| breaker.counts(now))
+        self.with(now, |breaker| match breaker.state_told() {
+            State::Closed => breaker.counts(now),
+            State::Open | State::HalfOpen => breaker.opened_by(),
+        })
     }
 
     pub(super) fn probes(&self, now: Instant) -> usize {

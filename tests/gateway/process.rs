@@ -10,7 +10,7 @@ use super::support::*;
 fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let cases: [&[&str]; 17] = [
+    let cases: [&[&str]; 19] = [
         &["--nonsense"],
         &["--breaker", "0%"],
         &["--limit", "none"],
