@@ -25,7 +25,7 @@ pub struct Failed<'f> {
     pub uri: &'f Uri,
     /// The fields of the request.
     pub headers: &'f HeaderMap,
-    /// How it failed; for a server error that the origin answered with, [`FetchError::Status`].
+    /// How it failed; for a server error that the origin answered with, [`FetchError::Status`](crate::FetchError::Status).
     pub error: &'f (dyn Error + Send + Sync + 'static),
 }
 

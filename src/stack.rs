@@ -10,7 +10,7 @@
 //! ```
 //!
 //! # What another order means
-//! Every order compiles under [`RespondLayer`](crate::RespondLayer), and every one keeps its promises;
+//! Every order compiles under [`RespondLayer`], and every one keeps its promises;
 //! they promise different things. Outermost first:
 //!
 //! | order | means |

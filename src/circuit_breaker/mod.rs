@@ -36,7 +36,7 @@
 //! [`ByStatus`](crate::admission::ByStatus).
 //!
 //! # Errors
-//! [`Rejected`](crate::Rejected) with [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), and when
+//! [`Rejected`] with [`Reason::CircuitOpen`], and when
 //! another try makes sense. Errors of the inner service pass untouched.
 //!
 //! # Where the rules come from

@@ -100,10 +100,10 @@ async fn a_thousand_and_one_refresh(refresh: Refresh) {
     let (addr, calls) = refreshing(&cache, refresh, &held).await;
     let took = a_thousand_ask_at_expiry(addr).await;
     println!("{refresh:?}: 1,000 stale hits in {took:.0?}");
-    // Whoever had waited for a refresh would wait still. One that panics at once is followed by
-    // another among the thousand.
-    let so_far = if refresh == Refresh::Panics { 3 } else { 2 };
-    assert_eq!(calls.count(), so_far, "{refresh:?}");
+    // Whoever had waited for a refresh would wait still. One that panics at once may be followed by
+    // another among the thousand, if they take that long.
+    let most = if refresh == Refresh::Panics { 3 } else { 2 };
+    assert!((2..=most).contains(&calls.count()), "{refresh:?}: {}", calls.count());
 
     held.add_permits(100);
     let last = loop {
