@@ -52,8 +52,6 @@ mod service;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 pub use self::{
     body::PermitBody,
     classify::{ByError, ByStatus, Classify},
@@ -68,7 +66,6 @@ use crate::error::Rejected;
 /// ```
 /// use seawall::{Reason, Rejected, admission::{Admission, Admit, ByError, Outcome, Settle}};
 /// use std::{sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}}};
-/// use tokio::time::Instant;
 /// use tower::{Service, ServiceExt, service_fn};
 ///
 /// /// Lets calls through while a door is open.
@@ -79,13 +76,13 @@ use crate::error::Rejected;
 /// impl<Req> Admit<Req> for Door {
 ///     type Ticket = Through;
 ///
-///     fn admit(&self, _: &Req, _: Instant) -> Result<Through, Rejected> {
+///     fn admit(&self, _: &Req) -> Result<Through, Rejected> {
 ///         self.0.load(Relaxed).then_some(Through).ok_or(Rejected::new(Reason::Shed))
 ///     }
 /// }
 ///
 /// impl Settle for Through {
-///     fn settle(self, _: Outcome, _: Instant) {}
+///     fn settle(self, _: Outcome) {}
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -105,18 +102,17 @@ pub trait Admit<Req>: Clone {
     ///
     /// # Errors
     /// The refusal that its caller gets.
-    fn admit(&self, request: &Req, now: Instant) -> Result<Self::Ticket, Rejected>;
+    fn admit(&self, request: &Req) -> Result<Self::Ticket, Rejected>;
 }
 
 /// Learns how a call went that was admitted. See [`Admit`] for an example.
 pub trait Settle {
     /// The head of the answer has come, and tells how the call went, unless its trailers will; or the
-    /// call has ended without one. It was admitted at `began`. Called once, before
-    /// [`settle`](Self::settle).
+    /// call has ended without one. Called once, before [`settle`](Self::settle).
     ///
     /// What the head tells may change once more: a body can break off.
-    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
-        let _ = (known, began);
+    fn answered(&mut self, known: Option<Outcome>) {
+        let _ = known;
     }
 
     /// The answer asks to be left alone for so long. Called before whatever tells that it is a failure.
@@ -124,9 +120,8 @@ pub trait Settle {
         let _ = retry_after;
     }
 
-    /// The call has ended: its answer to the last byte, or without one. It was admitted at `began`.
-    /// Called once, last.
-    fn settle(self, outcome: Outcome, began: Instant);
+    /// The call has ended: its answer to the last byte, or without one. Called once, last.
+    fn settle(self, outcome: Outcome);
 }
 
 /// How a call went, as far as it speaks for or against the origin.
@@ -195,7 +190,7 @@ pub struct Everyone;
 impl<Req> Admit<Req> for Everyone {
     type Ticket = Nothing;
 
-    fn admit(&self, _: &Req, _: Instant) -> Result<Nothing, Rejected> {
+    fn admit(&self, _: &Req) -> Result<Nothing, Rejected> {
         Ok(Nothing)
     }
 }
@@ -205,5 +200,5 @@ impl<Req> Admit<Req> for Everyone {
 pub struct Nothing;
 
 impl Settle for Nothing {
-    fn settle(self, _: Outcome, _: Instant) {}
+    fn settle(self, _: Outcome) {}
 }

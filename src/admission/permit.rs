@@ -2,8 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{Outcome, Settle};
 
 /// Leave to make one call, settled once. See [`Classify`](super::Classify) for an example.
@@ -12,7 +10,6 @@ use super::{Outcome, Settle};
 /// abandoned, before the first byte of the body what the head told, and later nothing.
 pub struct Permit<T: Settle> {
     ticket: Option<T>,
-    began: Instant,
     stage: Stage,
     /// The inner service is running: if the permit is dropped now, it has panicked.
     inside: bool,
@@ -29,8 +26,8 @@ enum Stage {
 }
 
 impl<T: Settle> Permit<T> {
-    pub(crate) fn new(ticket: T, began: Instant) -> Self {
-        Self { ticket: Some(ticket), began, stage: Stage::Called, inside: false, head_only: false }
+    pub(crate) fn new(ticket: T) -> Self {
+        Self { ticket: Some(ticket), stage: Stage::Called, inside: false, head_only: false }
     }
 
     /// No body will come.
@@ -53,7 +50,7 @@ impl<T: Settle> Permit<T> {
     /// The head of the answer is there, and tells how the call went, unless its trailers will.
     pub fn answered(&mut self, known: Option<Outcome>) {
         if let (Stage::Called, Some(ticket)) = (self.stage, &mut self.ticket) {
-            ticket.answered(known, self.began);
+            ticket.answered(known);
             self.stage = Stage::Answered(known);
         }
     }
@@ -78,7 +75,7 @@ impl<T: Settle> Permit<T> {
     fn end(&mut self, outcome: Outcome) {
         self.answered(Some(outcome));
         if let Some(ticket) = self.ticket.take() {
-            ticket.settle(outcome, self.began);
+            ticket.settle(outcome);
         }
     }
 }

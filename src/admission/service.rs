@@ -8,7 +8,6 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{Admit, Classify, Permit};
@@ -63,15 +62,14 @@ where
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let now = Instant::now();
-        let ticket = match self.admit.admit(&request, now) {
+        let ticket = match self.admit.admit(&request) {
             Ok(ticket) => ticket,
             Err(rejected) => {
                 let instead = self.classify.instead(&request, &rejected);
                 return self.future(None, State::Refused { refused: Some((rejected, instead)) });
             }
         };
-        let mut permit = Permit::new(ticket, now);
+        let mut permit = Permit::new(ticket);
         self.classify.mark(&mut request, &mut permit);
         // Whoever is ready is called at once, without a clone. Nobody is woken by this look: one that
         // is not ready is asked again, and waited for, in the future.

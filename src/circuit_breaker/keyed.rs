@@ -147,8 +147,8 @@ where
 {
     type Ticket = Call;
 
-    fn admit(&self, request: &Req, now: Instant) -> Result<Call, Rejected> {
-        Call::admitted(&self.table.breaker(self.key.key(request), now), now)
+    fn admit(&self, request: &Req) -> Result<Call, Rejected> {
+        Call::admitted(&self.table.breaker(self.key.key(request), Instant::now()))
     }
 }
 

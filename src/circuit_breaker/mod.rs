@@ -171,8 +171,8 @@ pub struct One {
 impl<Req> Admit<Req> for One {
     type Ticket = Call;
 
-    fn admit(&self, _: &Req, now: Instant) -> Result<Call, Rejected> {
-        Call::admitted(&self.shared, now)
+    fn admit(&self, _: &Req) -> Result<Call, Rejected> {
+        Call::admitted(&self.shared)
     }
 }
 
@@ -182,18 +182,19 @@ pub struct Call {
     shared: Arc<Shared>,
     /// `None`: the breaker knows how it went.
     ticket: Option<Ticket>,
+    /// Where it matters how long it takes: the clock is not asked for nothing.
+    began: Option<Instant>,
     latency: Option<Duration>,
     retry_after: Option<Duration>,
 }
 
 impl Call {
-    fn admitted(shared: &Arc<Shared>, now: Instant) -> Result<Self, Rejected> {
-        match shared.admit(now) {
+    fn admitted(shared: &Arc<Shared>) -> Result<Self, Rejected> {
+        match shared.admit() {
             Ok(ticket) => {
                 // An observer may panic: what it is told of, it is told when nothing can be lost.
                 let (changed, refused) = (ticket.changed(), ticket.would_be_refused());
-                let shared = Arc::clone(shared);
-                let call = Self { shared, ticket: Some(ticket), latency: None, retry_after: None };
+                let call = Self::with(Arc::clone(shared), ticket);
                 call.shared.changed(changed);
                 if refused.is_some() {
                     call.shared.refused(true);
@@ -212,12 +213,17 @@ impl Call {
         }
     }
 
-    fn end(&mut self, outcome: Outcome, began: Instant) {
+    fn with(shared: Arc<Shared>, ticket: Ticket) -> Self {
+        let began = shared.minds_time().then(Instant::now);
+        Self { shared, ticket: Some(ticket), began, latency: None, retry_after: None }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
         let now = Instant::now();
-        let took = now.duration_since(began);
+        let took = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
         let latency = self.latency.unwrap_or(took);
         let (outcome, took) = match outcome {
             Outcome::Success => (ticket::Outcome::Success, latency),
@@ -231,21 +237,19 @@ impl Call {
 }
 
 impl Settle for Call {
-    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
+    fn answered(&mut self, known: Option<Outcome>) {
         match known {
             None | Some(Outcome::Success) => {
                 let Some(ticket) = &self.ticket else {
                     return;
                 };
-                // The clock is asked only where the answer makes a difference.
-                if self.shared.minds_slow_calls() || ticket.is_probe() {
-                    let latency = began.elapsed();
-                    self.latency = Some(latency);
-                    self.shared.answered(ticket, latency);
+                self.latency = self.began.map(|began| began.elapsed());
+                if ticket.is_probe() {
+                    self.shared.answered(ticket, self.latency.unwrap_or_default());
                 }
             }
             // Nothing that a body may bring makes it better.
-            Some(outcome) => self.end(outcome, began),
+            Some(outcome) => self.end(outcome),
         }
     }
 
@@ -253,14 +257,14 @@ impl Settle for Call {
         self.retry_after = Some(retry_after);
     }
 
-    fn settle(mut self, outcome: Outcome, began: Instant) {
-        self.end(outcome, began);
+    fn settle(mut self, outcome: Outcome) {
+        self.end(outcome);
     }
 }
 
 /// Lost on its way: a probe gives its place back.
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Outcome::Unrelated, Instant::now());
+        self.end(Outcome::Unrelated);
     }
 }

@@ -18,12 +18,12 @@ use crate::{
     sync::holds_only_with,
 };
 
-/// One failure opens it, for a millisecond.
+/// One failure opens it, for an hour or so.
 fn touchy(now: Instant) -> Arc<Shared> {
     let settings = Settings {
         in_a_row: Some(InARow { failures: 1, within: Duration::MAX }),
-        open_for: Duration::from_millis(1),
-        longest: Duration::from_millis(1),
+        open_for: Duration::from_secs(3600),
+        longest: Duration::from_secs(3600),
         probes: 1,
         ..Settings::default()
     };
@@ -31,7 +31,7 @@ fn touchy(now: Instant) -> Arc<Shared> {
 }
 
 fn end(breaker: &Shared, outcome: Outcome, now: Instant) {
-    if let Ok(ticket) = breaker.admit(now) {
+    if let Ok(ticket) = breaker.admit_at(now) {
         breaker.settle(ticket, outcome, Duration::ZERO, None, now);
     }
 }
@@ -44,9 +44,9 @@ fn models_nobody_is_admitted_once_it_is_open() {
         let other = Arc::clone(&breaker);
         let other = thread::spawn(move || _ = other.counts(now));
         end(&breaker, Outcome::Failure, now);
-        assert!(breaker.admit(now).is_err(), "its own failure has opened it");
+        assert!(breaker.admit().is_err(), "its own failure has opened it");
         other.join().unwrap();
-        assert!(breaker.admit(now).is_err());
+        assert!(breaker.admit().is_err());
         assert_eq!(breaker.state(now), State::Open);
     });
 }
@@ -56,7 +56,7 @@ fn models_a_success_counts_in_its_own_epoch_alone() {
     holds_only_with("a success is of its epoch", || {
         let now = Instant::now();
         let breaker = touchy(now);
-        let ticket = breaker.admit(now).unwrap();
+        let ticket = breaker.admit_at(now).unwrap();
         let other = Arc::clone(&breaker);
         let straggler = thread::spawn(move || {
             other.settle(ticket, Outcome::Success, Duration::ZERO, None, now);
@@ -75,9 +75,10 @@ fn models_one_probe_at_once_and_a_dropped_one_frees_its_place() {
         let now = Instant::now();
         let breaker = touchy(now);
         end(&breaker, Outcome::Failure, now);
-        let later = now + Duration::from_millis(2);
+        let later = now + Duration::from_secs(7200);
         let probe = move |breaker: &Arc<Shared>| {
-            Call::admitted(breaker, later).ok().map(|call| Permit::new(call, later))
+            let ticket = breaker.admit_at(later).ok()?;
+            Some(Permit::new(Call::with(Arc::clone(breaker), ticket)))
         };
         let other = Arc::clone(&breaker);
         let other = thread::spawn(move || {

@@ -76,9 +76,9 @@ impl Shared {
         self.name.is_none()
     }
 
-    /// Whether it matters when the head of an answer came.
-    pub(super) fn minds_slow_calls(&self) -> bool {
-        self.slow.is_some()
+    /// Whether it matters how long a call takes.
+    pub(super) fn minds_time(&self) -> bool {
+        self.slow.is_some() || self.abandoned != Abandoned::Ignored
     }
 
     fn word(&self) -> Word {
@@ -86,10 +86,15 @@ impl Shared {
         Word::from_bits(self.word.load(Relaxed))
     }
 
-    pub(super) fn admit(&self, now: Instant) -> Result<Ticket, Refused> {
-        if let Some(ticket) = self.word().ticket() {
-            return Ok(ticket);
+    pub(super) fn admit(&self) -> Result<Ticket, Refused> {
+        match self.word().ticket() {
+            Some(ticket) => Ok(ticket),
+            None => self.admit_at(Instant::now()),
         }
+    }
+
+    /// Where not every call is admitted.
+    pub(super) fn admit_at(&self, now: Instant) -> Result<Ticket, Refused> {
         // While it is open, nobody waits for anybody to be refused.
         if let Some(left) = self.refuses_for(now) {
             return Err(Refused::after(left));
@@ -106,10 +111,8 @@ impl Shared {
 
     /// The head of an answer has come after so long, and was good.
     pub(super) fn answered(&self, ticket: &Ticket, took: Duration) {
-        if ticket.is_probe() {
-            let now = Instant::now();
-            self.with(now, |breaker| breaker.answered(ticket, took, now));
-        }
+        let now = Instant::now();
+        self.with(now, |breaker| breaker.answered(ticket, took, now));
     }
 
     /// Settles a call whose answer began after `took`, or which lasted so long without one.

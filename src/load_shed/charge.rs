@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// Charges callers for their calls. Nobody does unless a quota is set. Sealed.
 #[allow(unreachable_pub, reason = "it bounds what is public, and is nobody else's to implement")]
 pub trait Charge<Req>: Clone {
     /// Charges whoever makes this call.
-    fn charge(&self, request: &Req, now: Instant) -> Charged;
+    fn charge(&self, request: &Req) -> Charged;
 }
 
 /// What became of a charge.
@@ -28,7 +26,7 @@ pub enum Charged {
 pub struct NoQuota;
 
 impl<Req> Charge<Req> for NoQuota {
-    fn charge(&self, _: &Req, _: Instant) -> Charged {
+    fn charge(&self, _: &Req) -> Charged {
         Charged::Paid
     }
 }

@@ -176,12 +176,12 @@ where
 {
     type Ticket = Call;
 
-    fn admit(&self, request: &Req, now: Instant) -> Result<Call, Rejected> {
+    fn admit(&self, request: &Req) -> Result<Call, Rejected> {
         // What there is no room for is charged to nobody.
         let class = self.rank.criticality(request);
         let shown = self.rank.is_shown().then_some(class);
-        let call = self.shared.admit(class, now).map_err(|refused| refused.up_to(shown))?;
-        self.shared.charged(self.charge.charge(request, now))?;
+        let call = self.shared.admit(class).map_err(|refused| refused.up_to(shown))?;
+        self.shared.charged(self.charge.charge(request))?;
         Ok(call)
     }
 }

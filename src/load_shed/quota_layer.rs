@@ -69,11 +69,11 @@ where
     F: Fn(&Req) -> Option<K> + Clone,
     K: Eq + Hash,
 {
-    fn charge(&self, request: &Req, now: Instant) -> Charged {
+    fn charge(&self, request: &Req) -> Charged {
         let Some(key) = (self.key)(request) else {
             return Charged::Paid;
         };
-        match self.quotas.check(key, now) {
+        match self.quotas.check(key, Instant::now()) {
             Ok(Passed::Counted) => Charged::Paid,
             Ok(Passed::Uncounted) => Charged::Unknown,
             Err(wait) => Charged::OverQuota(wait),

@@ -43,18 +43,16 @@ impl Shared {
         }
     }
 
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        class: Criticality,
-        now: Instant,
-    ) -> Result<Call, Rejected> {
+    pub(super) fn admit(self: &Arc<Self>, class: Criticality) -> Result<Call, Rejected> {
         match self.limiter.admit(class) {
             Some(in_flight) => {
-                Ok(Call { shared: Arc::clone(self), class, in_flight, latency: None })
+                // The clock is not asked for nothing.
+                let began = self.limit.as_ref().map(|_| Instant::now());
+                Ok(Call { shared: Arc::clone(self), class, in_flight, began, latency: None })
             }
             None => {
                 self.listener.tell(&Event::Shed(class));
-                let wait = self.limiter.refused(class, now, fastrand::f64());
+                let wait = self.limiter.refused(class, Instant::now(), fastrand::f64());
                 Err(Rejected::new(Reason::Shed).retry_after(wait))
             }
         }
@@ -92,22 +90,24 @@ pub struct Call {
     class: Criticality,
     /// When it was admitted, itself included.
     in_flight: usize,
+    /// Where there is something to learn.
+    began: Option<Instant>,
     /// Of the head, where the trailers are to tell the rest.
     latency: Option<Duration>,
 }
 
 impl Settle for Call {
-    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
-        if self.shared.limit.is_none() {
+    fn answered(&mut self, known: Option<Outcome>) {
+        let Some(latency) = self.began.map(|began| began.elapsed()) else {
             return;
-        }
+        };
         match known {
-            Some(outcome) => self.sample(outcome, began.elapsed()),
-            None => self.latency = Some(began.elapsed()),
+            Some(outcome) => self.sample(outcome, latency),
+            None => self.latency = Some(latency),
         }
     }
 
-    fn settle(mut self, outcome: Outcome, _: Instant) {
+    fn settle(mut self, outcome: Outcome) {
         // The trailers have told.
         if let Some(latency) = self.latency.take() {
             self.sample(outcome, latency);

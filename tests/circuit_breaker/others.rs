@@ -92,6 +92,8 @@ async fn errors_that_are_nobodys_fault_say_nothing() {
 #[derive(Clone, Debug, Default)]
 struct Clerk {
     notes: Arc<Mutex<Vec<Note>>>,
+    /// When it admitted the call, if it did.
+    since: Option<Instant>,
     closed: bool,
 }
 
@@ -108,30 +110,34 @@ use Note::{Admitted, Answered, Heed, Settled};
 impl<Req> Admit<Req> for Clerk {
     type Ticket = Self;
 
-    fn admit(&self, _: &Req, _: Instant) -> Result<Self, Rejected> {
+    fn admit(&self, _: &Req) -> Result<Self, Rejected> {
         if self.closed {
             return Err(Rejected::new(Reason::Shed));
         }
         self.notes.lock().unwrap().push(Admitted);
-        Ok(self.clone())
+        Ok(Self { since: Some(Instant::now()), ..self.clone() })
     }
 }
 
 impl Settle for Clerk {
-    fn answered(&mut self, known: Option<Outcome>, began: Instant) {
-        self.notes.lock().unwrap().push(Answered(known, began.elapsed()));
+    fn answered(&mut self, known: Option<Outcome>) {
+        self.notes.lock().unwrap().push(Answered(known, self.lasted()));
     }
 
     fn heed(&mut self, retry_after: Duration) {
         self.notes.lock().unwrap().push(Heed(retry_after));
     }
 
-    fn settle(self, outcome: Outcome, began: Instant) {
-        self.notes.lock().unwrap().push(Settled(outcome, began.elapsed()));
+    fn settle(self, outcome: Outcome) {
+        self.notes.lock().unwrap().push(Settled(outcome, self.lasted()));
     }
 }
 
 impl Clerk {
+    fn lasted(&self) -> Duration {
+        self.since.unwrap().elapsed()
+    }
+
     fn notes(&self) -> Vec<Note> {
         std::mem::take(&mut self.notes.lock().unwrap())
     }
