@@ -11,6 +11,8 @@ mod admin;
 mod admission;
 #[path = "gateway/bodies.rs"]
 mod bodies;
+#[path = "gateway/grpc.rs"]
+mod grpc;
 #[path = "gateway/heads.rs"]
 mod heads;
 #[path = "gateway/invalidate.rs"]
@@ -19,5 +21,7 @@ mod invalidate;
 mod overload;
 #[path = "gateway/process.rs"]
 mod process;
+#[path = "gateway/shop.rs"]
+mod shop;
 #[path = "gateway/stale.rs"]
 mod stale;

@@ -4,10 +4,14 @@
 
 mod support;
 
+#[path = "grpc/admission.rs"]
+mod admission;
 #[path = "grpc/answers.rs"]
 mod answers;
 #[path = "grpc/calls.rs"]
 mod calls;
+#[path = "grpc/clients.rs"]
+mod clients;
 #[path = "grpc/failures.rs"]
 mod failures;
 #[path = "grpc/foreign.rs"]
@@ -18,6 +22,8 @@ mod keys;
 mod messages;
 #[path = "grpc/scripted.rs"]
 mod scripted;
+#[path = "grpc/shield.rs"]
+mod shield;
 #[path = "grpc/shop.rs"]
 mod shop;
 #[path = "grpc/streams.rs"]
