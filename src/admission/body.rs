@@ -15,7 +15,7 @@ use http::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Outcome, Permit, Settle, classify::asks_to_wait, grpc_status};
+use super::{Outcome, Permit, Settle, grpc_status, rules::asks_to_wait};
 
 pin_project! {
     /// The inner service's body, with the permit of its call until it ends; or that of a fallback.

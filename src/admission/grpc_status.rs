@@ -9,7 +9,8 @@ use http_body::Body;
 use super::{
     Classify, Outcome, Permit, PermitBody, Settle,
     body::AtEnd,
-    classify::{Rules, held, is_unrelated, mark},
+    classify::{held, is_unrelated, mark},
+    rules::Rules,
 };
 use crate::{
     error::{BoxError, Rejected},

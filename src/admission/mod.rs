@@ -48,6 +48,7 @@ mod body;
 mod classify;
 pub(crate) mod grpc_status;
 mod permit;
+mod rules;
 mod service;
 
 use std::time::Duration;
