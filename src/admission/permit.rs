@@ -50,8 +50,9 @@ impl<T: Settle> Permit<T> {
     /// The head of the answer is there, and tells how the call went, unless its trailers will.
     pub fn answered(&mut self, known: Option<Outcome>) {
         if let (Stage::Called, Some(ticket)) = (self.stage, &mut self.ticket) {
-            ticket.answered(known);
+            // First: what the ticket does may panic, and is not done twice.
             self.stage = Stage::Answered(known);
+            ticket.answered(known);
         }
     }
 

@@ -125,8 +125,9 @@ where
         let exchange = Exchange { sent, received: SystemTime::now() };
         let (mut parts, body) = response.into_parts();
         if let Some(rejected) = parts.extensions.get::<Rejected>() {
-            // A layer below refused, and has an answer of its own for that.
-            lead.end(End::Own(SharedError::new(rejected.clone().into())));
+            // A layer below refused, and has an answer of its own for that: the others ask for theirs.
+            let refused = rejected.clone().up_to(None);
+            lead.end(End::Own(SharedError::new(refused.into())));
             let _ = answer.send(Led::Untouched(Response::from_parts(parts, body)));
             return;
         }

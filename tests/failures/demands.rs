@@ -173,7 +173,7 @@ async fn each_has_its_portion_of_what_is_stale_when_the_origin_fails_or_refuses(
     // A 500 and a refusal are not remembered: every one of them asks.
     for (does, said) in [
         (Does::Answers(500, &[]), "fwd=stale; fwd-status=500; detail=stale-if-error"),
-        (Does::Refuses, "fwd=stale; detail=stale-if-error"),
+        (Does::Refuses, "hit; detail=stale-if-error"),
         (Does::Panics, "fwd=stale; detail=stale-if-error"),
     ] {
         let mut stack = stale(|layer| layer.stale_if_error(HOUR)).await;

@@ -184,7 +184,7 @@ async fn a_refusal_from_below_is_answered_from_stale_and_is_no_failure_of_the_or
     for calls in 2..5 {
         let read = call(&mut service, get("/")).await.unwrap();
         assert_eq!(read.text(), "answer 0");
-        assert_eq!(read.cache_status(), "fwd=stale; detail=stale-if-error");
+        assert_eq!(read.cache_status(), "hit; detail=stale-if-error");
         assert_eq!(told.calls.count(), calls);
     }
     assert_eq!((cache.figures().failing, seen.waits().len()), (0, 0));
