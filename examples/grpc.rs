@@ -13,7 +13,7 @@ use std::{
 
 use http::{Request, Response, uri::PathAndQuery};
 use seawall::{
-    BoxError, Cache, CacheLayer, CircuitBreakerLayer, GrpcKey, OriginShield,
+    BoxError, Cache, CacheLayer, CircuitBreakerLayer, GrpcKey, OriginShield, RespondLayer,
     admission::ByGrpcStatus, cache::Message, store::Memory,
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -59,7 +59,7 @@ async fn main() -> Result<(), BoxError> {
     // The client: a server that fails is left alone for a while.
     let breaker = CircuitBreakerLayer::new().classify(ByGrpcStatus::new());
     let channel = Endpoint::from_shared(format!("http://{addr}"))?.connect().await?;
-    let client = client::Grpc::new(breaker.layer(channel));
+    let client = client::Grpc::new(RespondLayer::new().layer(breaker.layer(channel)));
 
     show("fetched", &client, "shoe").await;
     let (mut herd, asked) = (JoinSet::new(), Instant::now());
@@ -72,7 +72,7 @@ async fn main() -> Result<(), BoxError> {
     show("from memory", &client, "shoe").await;
 
     CLOSED.store(true, Relaxed);
-    for number in 0..20 {
+    for number in 0..200 {
         let _ = ask(&client, &format!("sock {number}")).await;
     }
     show("refused", &client, "glove").await;

@@ -11,6 +11,8 @@ mod admin;
 mod admission;
 #[path = "gateway/bodies.rs"]
 mod bodies;
+#[path = "gateway/breaker.rs"]
+mod breaker;
 #[path = "gateway/grpc.rs"]
 mod grpc;
 #[path = "gateway/heads.rs"]
@@ -23,5 +25,7 @@ mod overload;
 mod process;
 #[path = "gateway/shop.rs"]
 mod shop;
+#[path = "gateway/quota.rs"]
+mod quota;
 #[path = "gateway/stale.rs"]
 mod stale;

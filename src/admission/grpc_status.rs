@@ -35,6 +35,9 @@ use crate::{
 /// nothing, the call says nothing.
 /// [`ByStatus`](super::ByStatus) does the same for answers whose `Content-Type` is gRPC's.
 ///
+/// Around a client, put a [`RespondLayer`](crate::RespondLayer) above: it makes a refusal the status
+/// `UNAVAILABLE`, where the client's library would know no better than `UNKNOWN`.
+///
 /// ```
 /// use http::{Request, Response};
 /// use seawall::{BoxError, CircuitBreakerLayer, admission::ByGrpcStatus, circuit_breaker::State};
