@@ -23,9 +23,9 @@ mod invalidate;
 mod overload;
 #[path = "gateway/process.rs"]
 mod process;
-#[path = "gateway/shop.rs"]
-mod shop;
 #[path = "gateway/quota.rs"]
 mod quota;
+#[path = "gateway/shop.rs"]
+mod shop;
 #[path = "gateway/stale.rs"]
 mod stale;

@@ -1,24 +1,17 @@
 //! The limit before the origin.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
-};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet};
 
 use super::{
     overload::{Origin, assert_refused, kept},
     support::*,
 };
-
 
 /// An origin that answers once its gate is open; `/stale` at once, with what is stale already.
 async fn held() -> (Origin, watch::Sender<bool>) {

@@ -1,17 +1,10 @@
 //! The breaker before the origin.
 
-use std::{net::SocketAddr, time::Duration};
-
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
-    sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::Instant,
 };
 
 use super::{

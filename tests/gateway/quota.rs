@@ -1,16 +1,10 @@
 //! Each client's quota.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-    sync::watch,
-    task::JoinSet,
+    net::TcpSocket,
     time::{Instant, sleep, timeout},
 };
 
