@@ -136,7 +136,8 @@ impl Shared {
             return;
         }
         let says_nothing = outcome == Outcome::Abandoned && !self.minds_abandoned(took);
-        if !word.minds(&ticket) || says_nothing && !ticket.is_probe() {
+        let decides = ticket.is_probe() && guarded("a probe gives its place back");
+        if !word.minds(&ticket) || says_nothing && !decides {
             return;
         }
         let changed = self.with(now, |breaker| {
