@@ -81,8 +81,8 @@ pub trait Classify<Req, Res>: Clone {
 /// | 429 | throttled |
 /// | any other | success, also where it is the caller's fault |
 /// | a body that ends with any error, or is shorter than its `Content-Length` | failure |
-/// | a deadline: [`FetchError::Deadline`], tower's or tokio's `Elapsed` | overload |
-/// | [`Rejected`], [`FetchError::Cancelled`], what a cache below has stored | unrelated |
+/// | a deadline: [`FetchError::Deadline`](crate::FetchError::Deadline), tower's or tokio's `Elapsed` | overload |
+/// | [`Rejected`], [`FetchError::Cancelled`](crate::FetchError::Cancelled), what a cache below has stored | unrelated |
 /// | any other error | failure |
 ///
 /// What a gRPC status is taken for is said at [`ByGrpcStatus`](super::ByGrpcStatus).
