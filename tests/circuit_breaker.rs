@@ -36,6 +36,8 @@ mod others;
 mod panics;
 #[path = "circuit_breaker/readiness.rs"]
 mod readiness;
+#[path = "circuit_breaker/redis.rs"]
+mod redis;
 #[path = "circuit_breaker/refusals.rs"]
 mod refusals;
 #[path = "circuit_breaker/slow.rs"]
