@@ -148,7 +148,7 @@ pub(crate) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, R
         .transpose()
     };
     Ok(Claims {
-        client: agreed(client, x_client).ok_or(DISAGREE)?,
+        client: clients_agree(client, x_client, knows).ok_or(DISAGREE)?,
         host: agreed(
             host(element.and_then(|element| element.host.as_ref()))?,
             host(x_host.as_ref())?,
@@ -168,6 +168,20 @@ fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<Option<T>> {
     match (one, other) {
         (Some(one), Some(other)) => (one == other).then_some(Some(one)),
         (one, other) => Some(one.or(other)),
+    }
+}
+
+/// Where the one list ends with a trusted proxy, it has not heard of the client, and the other may have.
+#[allow(clippy::option_option, reason = "the outer one is whether they agree")]
+fn clients_agree(
+    one: Option<IpAddr>,
+    other: Option<IpAddr>,
+    knows: impl Fn(IpAddr) -> bool,
+) -> Option<Option<IpAddr>> {
+    let client = |named: Option<IpAddr>| named.filter(|client| !knows(*client));
+    match agreed(client(one), client(other))? {
+        None => Some(one.or(other)),
+        client => Some(client),
     }
 }
 
@@ -309,6 +323,10 @@ mod tests {
         let chain = [("x-forwarded-for", "1.1.1.1, 192.0.2.1, 10.1.1.1")];
         assert_eq!(client(&chain).as_deref(), Some("192.0.2.1"));
         assert_eq!(client(&[("x-forwarded-for", "unknown")]), None);
+        let mixed = [("x-forwarded-for", "192.0.2.1, 10.0.0.1"), ("forwarded", "for=10.0.0.1")];
+        assert_eq!(client(&mixed).as_deref(), Some("192.0.2.1"));
+        let inside = [("x-forwarded-for", "10.0.0.1"), ("forwarded", "for=10.0.0.2")];
+        assert!(client(&inside).is_some());
         let forwarded = [("forwarded", "for=1.1.1.1, for=\"[2001:db8::7]:80\"")];
         assert_eq!(client(&forwarded).as_deref(), Some("2001:db8::7"));
     }

@@ -107,7 +107,9 @@ impl<B: Body<Data = Bytes>, T: Settle> PermitBody<B, T> {
             || has_no_body(head.status)
             || head.headers.get(CONTENT_TYPE).is_some_and(|kind| is_endless(kind.as_bytes()));
         let held = if over {
-            permit.settle(at_end.outcome());
+            let bodiless = permit.is_head_only() || has_no_body(head.status);
+            let missing = !bodiless && body.is_end_stream() && left > Some(0);
+            permit.settle(if missing { at_end.broken_off() } else { at_end.outcome() });
             None
         } else {
             Some(Held { permit, at_end, left })
@@ -158,8 +160,7 @@ where
         held.permit.read();
         let polled = ready!(held.permit.around(|| body.as_mut().poll_frame(cx)));
         let ended = match &polled {
-            None if held.left.is_some_and(|left| left > 0) => Some(held.at_end.broken_off()),
-            None => Some(held.at_end.outcome()),
+            None => Some(held.outcome()),
             Some(Err(_)) => Some(held.at_end.broken_off()),
             Some(Ok(frame)) => held.saw(frame, body.is_end_stream()),
         };
@@ -199,12 +200,20 @@ impl<T: Settle> Held<T> {
                     self.permit.heed(wait);
                 }
             }
-            return Some(self.at_end.outcome());
+            return Some(self.outcome());
         }
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.left = self.left.map(|left| left.saturating_sub(length));
         let whole = self.left == Some(0) && self.at_end != AtEnd::Trailers;
-        (ended || whole).then(|| self.at_end.outcome())
+        (ended || whole).then(|| self.outcome())
+    }
+
+    /// How the call went whose body ends here.
+    fn outcome(&self) -> Outcome {
+        match self.left {
+            Some(left) if left > 0 => self.at_end.broken_off(),
+            _ => self.at_end.outcome(),
+        }
     }
 }
 

@@ -353,10 +353,11 @@ impl<K> Engine<K> {
         let changes = self.changes(&request);
         self.mark(&mut request, tells);
         let mut response = self.send(inner, request).await?;
-        if let Some(changes) = changes {
+        let refused = response.extensions().get::<Rejected>().is_some();
+        if let Some(changes) = changes.filter(|_| !refused) {
             self.changed(&changes, &response);
         }
-        if tells.client {
+        if tells.client && !refused {
             let member = Member::forwarded(fwd).fwd_status(response.status());
             append(response.headers_mut(), member);
         }

@@ -105,13 +105,38 @@ impl<K> Engine<K> {
         let rejected = response.extensions().get::<Rejected>().cloned();
         let status = caller.counts_as(response.status(), response.headers());
         let failure = match &rejected {
-            // A layer below refused: what it answers comes after what is stored.
-            Some(rejected) => Failure::of(rejected),
+            Some(rejected) if is_failing(status) => Failure::of(rejected),
+            // It has a good answer of its own for that, which comes after what is stored alone.
+            Some(rejected) => {
+                return Ok(self.stored_or_refused(caller, fields, response, rejected).await);
+            }
             None if is_failing(status) => Failure::answered(status),
             None => return Ok(response),
         };
         let instead = self.instead(caller, fields, &failure, Asking::Own).await;
         Ok(instead.unwrap_or(response))
+    }
+
+    /// What is stored, or what a layer below answers where it refuses.
+    async fn stored_or_refused<R>(
+        &self,
+        caller: &Caller,
+        fields: &HeaderMap,
+        mut response: Response<Body<R>>,
+        rejected: &Rejected,
+    ) -> Response<Body<R>> {
+        if self.place == Place::Cache && !caller.ask.refresh {
+            let failure = Failure::of(rejected);
+            let stale = self.stored_instead(caller, fields, &failure, Asking::Not).await;
+            if let Some(stale) = stale {
+                return stale;
+            }
+        }
+        if caller.tells.client {
+            let refused = HeaderValue::from_static("seawall; detail=refused");
+            response.headers_mut().insert(CACHE_STATUS, refused);
+        }
+        response
     }
 
     async fn stored_instead<R>(

@@ -35,9 +35,12 @@ use crate::{
 /// The class of the flights that callers without credentials and the like have among themselves.
 const APART: u8 = b'A';
 
-/// How often a caller joins again because the flight was not for it, before it goes alone. That its
-/// leader mattered too little to be admitted does not count: the next one matters more.
+/// How often a caller joins again because the flight was not for it, before it goes alone.
 const JOINS: usize = 3;
+
+/// The same where its leader mattered too little to be admitted. As a rule the next one matters more;
+/// but others like the first may keep coming.
+const OUTRANKED: usize = 16;
 
 /// What came of following another caller's fetch.
 enum Followed<R> {
@@ -69,8 +72,8 @@ impl<K> Engine<K> {
             seen: above.map(Flight::fence).unwrap_or_default(),
             dead: self.cache.journal.last(&call.caller.names),
         };
-        let mut joins = 0;
-        while joins < JOINS {
+        let (mut joins, mut outranked) = (0, 0);
+        while joins < JOINS && outranked < OUTRANKED {
             let now = Instant::now();
             if self.cache.tasks.are_draining() {
                 return self.passing(inner, call.request, Pass::Draining, call.caller.tells).await;
@@ -109,7 +112,7 @@ impl<K> Engine<K> {
                     return self.failed_for_all(&call.caller, fields, error).await;
                 }
                 Followed::Again => joins += 1,
-                Followed::Outranked => {}
+                Followed::Outranked => outranked += 1,
                 Followed::Alone => break,
             }
         }

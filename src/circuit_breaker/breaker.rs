@@ -165,14 +165,17 @@ impl Breaker {
         let cause = match (&mut self.phase, place) {
             (Phase::Closed { .. }, Place::Call) => self.count(ended?, now)?,
             (Phase::HalfOpen(probes), Place::Probe(probe)) => {
+                let wanted = self.settings.probes;
+                // Its lease may have ended, with nobody there to see.
+                let enough = probes.expire(wanted, now);
                 probes.end(probe);
-                match ended? {
-                    Ended::Badly | Ended::BadlyAndSlowly => Cause::FailedProbe,
-                    Ended::Slowly => Cause::SlowProbe,
-                    Ended::Well if probes.good(probe, self.settings.probes) => {
-                        return self.close(now);
-                    }
-                    Ended::Well => return None,
+                match ended {
+                    None if enough => return self.close(now),
+                    None => return None,
+                    Some(Ended::Badly | Ended::BadlyAndSlowly) => Cause::FailedProbe,
+                    Some(Ended::Slowly) => Cause::SlowProbe,
+                    Some(Ended::Well) if probes.good(probe, wanted) => return self.close(now),
+                    Some(Ended::Well) => return None,
                 }
             }
             _ => return None,

@@ -204,8 +204,7 @@ impl Call {
             Err(refused) => {
                 shared.changed(refused.changed);
                 shared.refused(false);
-                // One breaker for all refuses all; one of many, whoever has the same.
-                let everyone = shared.is_for_all().then_some(Criticality::Critical);
+                let everyone = shared.refuses_all().then_some(Criticality::Critical);
                 Err(Rejected::new(Reason::CircuitOpen)
                     .retry_after(refused.retry_after)
                     .up_to(everyone))

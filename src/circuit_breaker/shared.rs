@@ -71,9 +71,9 @@ impl Shared {
         }
     }
 
-    /// Whether there is no other beside it.
-    pub(super) fn is_for_all(&self) -> bool {
-        self.name.is_none()
+    /// Whether it refuses everyone now: not where it is one of many, or admits a share of the calls.
+    pub(super) fn refuses_all(&self) -> bool {
+        self.name.is_none() && !self.word().is_closed()
     }
 
     /// Whether it matters how long a call takes.
@@ -241,7 +241,8 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let from = lock(&self.breaker).state_told();
-        if from != State::Closed {
+        // An observer that panics in a panic would end the process.
+        if from != State::Closed && !std::thread::panicking() {
             let change = Transition { from, to: State::Closed, cause: Cause::Forgotten };
             self.changed(Some(change));
         }

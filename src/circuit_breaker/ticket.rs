@@ -117,6 +117,11 @@ impl Word {
         }
     }
 
+    /// Whether calls are admitted, all or a share of them.
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 & 3 == 0
+    }
+
     /// A ticket, if every call is admitted.
     pub(crate) fn ticket(self) -> Option<Ticket> {
         let place = if self.counts() { Place::Call } else { Place::Uncounted(None) };

@@ -102,16 +102,8 @@ impl Model {
         if self.state == State::Open && now >= self.open_until {
             self.enter(State::HalfOpen);
         }
-        if self.state == State::HalfOpen {
-            let over = |probe: &&mut Probe| !probe.ended && probe.lease_ends <= now;
-            for probe in self.probes.iter_mut().filter(over) {
-                if probe.answered && !std::mem::replace(&mut probe.counted, true) {
-                    self.good += 1;
-                }
-            }
-            if self.good >= self.settings.probes {
-                self.close(now);
-            }
+        if self.state == State::HalfOpen && self.enough(now) {
+            self.close(now);
         }
         let refused = |after: Duration| Err(after.max(millis(1)));
         match self.state {
@@ -145,6 +137,17 @@ impl Model {
             let until = now + asked.min(self.settings.longest);
             self.asked_until = self.asked_until.max(until);
         }
+    }
+
+    /// Whether as many probes as are wanted were good, or are by the end of their leases.
+    fn enough(&mut self, now: Duration) -> bool {
+        let over = |probe: &&mut Probe| !probe.ended && probe.lease_ends <= now;
+        for probe in self.probes.iter_mut().filter(over) {
+            if probe.answered && !std::mem::replace(&mut probe.counted, true) {
+                self.good += 1;
+            }
+        }
+        self.good >= self.settings.probes
     }
 
     pub(crate) fn answered(&mut self, (epoch, leave): (u64, Leave), took: Duration, now: Duration) {
@@ -186,8 +189,10 @@ impl Model {
         match leave {
             Leave::Uncounted => {}
             Leave::Probe(probe) => {
+                let enough = self.enough(now);
                 self.probes[probe].ended = true;
                 match says {
+                    None if enough => self.close(now),
                     None => {}
                     Some(failed) if failed || slow => self.open(now, random),
                     Some(_) => {
