@@ -105,7 +105,7 @@ impl<K> Engine<K> {
         let rejected = response.extensions().get::<Rejected>().cloned();
         let status = caller.counts_as(response.status(), response.headers());
         let failure = match &rejected {
-            Some(rejected) if is_failing(status) => Failure::of(rejected),
+            Some(rejected) if status.as_u16() >= 400 => Failure::of(rejected),
             // It has a good answer of its own for that, which comes after what is stored alone.
             Some(rejected) => {
                 return Ok(self.stored_or_refused(caller, fields, response, rejected).await);

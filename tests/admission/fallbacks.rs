@@ -213,3 +213,28 @@ async fn a_grpc_call_is_refused_and_gets_no_bytes_instead() {
     let page = call(&mut open.layer(good().1), native("application/json")).await;
     assert_eq!(page.unwrap().text(), "instead");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_a_fallback_answers_invalidates_nothing() {
+    let breaker = open(200, &[]);
+    breaker.breaker().reset();
+    let (calls, inner) = good();
+    let mut service = (CacheLayer::new(cache()), breaker.clone()).layer(inner);
+    call(&mut service, get("/")).await.unwrap();
+    breaker.breaker().force_open();
+    let mut write = get("/");
+    *write.method_mut() = http::Method::POST;
+    let read = call(&mut service, write).await.unwrap();
+    assert_eq!((read.text(), read.field("cache-status")), ("instead", None));
+    assert_eq!(call(&mut service, get("/")).await.unwrap().cache_status(), "hit");
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breakers_own_answer_goes_before_the_fallback_of_the_cache_above() {
+    let layer = CacheLayer::new(cache())
+        .fallback(|_| Some(Response::new(Bytes::from_static(b"back in a minute"))));
+    let mut service = (layer, open(200, &[])).layer(good().1);
+    let read = call(&mut service, get("/")).await.unwrap();
+    assert_eq!((read.text(), read.cache_status()), ("instead", "detail=refused"));
+}

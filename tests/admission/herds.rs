@@ -2,14 +2,14 @@
 
 use seawall::{
     BoxError, CacheLayer, CircuitBreakerLayer, CoalesceLayer, LoadShedLayer, Reason,
-    load_shed::Criticality, observe::Event,
+    circuit_breaker::State, load_shed::Criticality, observe::Event,
 };
 use tokio::time::timeout;
 use tower::Layer;
 
 use crate::{
-    SECOND, held, reason,
-    support::{Calls, Read, Req, answer, at_once, cache, get, origin},
+    SECOND, half_open, held, reason,
+    support::{Calls, Read, Req, answer, at_once, cache, call, get, origin},
 };
 
 const CALLERS: usize = 1_000;
@@ -78,4 +78,21 @@ async fn the_refusal_of_one_breaker_is_for_all_and_that_of_one_of_many_for_each(
     println!("refusals of {CALLERS} callers: {shared:?}, by one of many {each:?}");
     assert!(shared.iter().all(|&refusals| refusals <= 5), "{shared:?}");
     assert!(each.iter().all(|&refusals| refusals >= CALLERS), "{each:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_lets_a_share_through_refuses_each_caller_for_itself() {
+    let refusals = Calls::default();
+    let breaker = CircuitBreakerLayer::new().probes(1).ramp(600 * SECOND, 0.01);
+    let breaker = breaker.observer(counting(&refusals));
+    half_open(&breaker.breaker());
+    let (_, inner) = origin(|_, _| async { Ok(answer(&[("cache-control", "no-store")], "good")) });
+    call(&mut breaker.layer(inner.clone()), get("/")).await.unwrap();
+    assert_eq!(breaker.breaker().state(), State::Closed);
+    let service = (CoalesceLayer::new(), breaker).layer(inner);
+    let asked = at_once(&service, (0..CALLERS).map(|_| get("/")));
+    let answers: Vec<Result<Read, BoxError>> = timeout(60 * SECOND, asked).await.expect("it hangs");
+    let refused = answers.iter().filter(|answer| answer.is_err()).count();
+    println!("{refused} of {CALLERS} callers refused, by {} refusals", refusals.count());
+    assert!(refusals.count() >= refused, "one draw is not for all");
 }

@@ -65,6 +65,14 @@ async fn a_body_that_is_shorter_than_its_head_says_is_a_failure() {
     let mut service = answering(&layer, 200, &[("content-length", "8")], steps);
     _ = call(&mut service, get("/")).await;
     assert_eq!(layer.breaker().counts(), counts(1, 1));
+    // The same where the body knows that it has ended, with its last frame or before its first.
+    for body in ["half", ""] {
+        let layer = CircuitBreakerLayer::new();
+        let full = move || boxed(Full::<Bytes>::from(body));
+        let mut service = answering(&layer, 200, &[("content-length", "8")], full);
+        _ = call(&mut service, get("/")).await;
+        assert_eq!(layer.breaker().counts(), counts(1, 1), "{body:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
