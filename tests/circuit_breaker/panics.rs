@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    panic::resume_unwind,
+    panic::{AssertUnwindSafe, resume_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,12 +10,13 @@ use std::{
 use http::Response;
 use seawall::{
     BoxError, CircuitBreakerLayer,
-    circuit_breaker::{Counts, State},
+    circuit_breaker::{Cause, Counts, State},
     observe::Event,
 };
 use tower::{Layer, Service, ServiceExt};
 
 use crate::{
+    acts::Log,
     support::{
         Req, asked,
         bodies::{Step, Steps},
@@ -128,4 +129,23 @@ async fn an_observer_that_panics_fails_the_call_that_it_was_told_of_and_no_other
     assert!(told.await.unwrap_err().is_panic());
     assert_eq!(layer.breaker().probes(), 0);
     call(&mut service, get("/")).await.unwrap();
+}
+
+/// It could only panic in its turn, and a panic within a panic ends the process.
+#[tokio::test]
+async fn an_observer_is_not_told_of_a_breaker_that_a_panic_takes_away() {
+    let log = Log::default();
+    for panics in [false, true] {
+        let layer = CircuitBreakerLayer::new().observer(log.clone());
+        layer.breaker().force_open();
+        let dropped = std::panic::catch_unwind(AssertUnwindSafe(move || {
+            let _gone_at_the_end = layer;
+            if panics {
+                resume_unwind(Box::new("as it was told"));
+            }
+        }));
+        assert_eq!(dropped.is_err(), panics);
+    }
+    let causes: Vec<Cause> = log.changes().into_iter().map(|(_, cause)| cause).collect();
+    assert_eq!(causes, [Cause::Operator, Cause::Forgotten, Cause::Operator]);
 }
