@@ -76,7 +76,9 @@ pub(crate) fn key() -> UriKey {
 /// What tells requests apart, gRPC calls included.
 fn keys(flags: &Flags) -> impl RequestKey<Asked> {
     let calls = GrpcKey::new(Asked::read);
-    flags.grpc_cache.iter().fold(calls, |calls, method| calls.method(&method.path, method.lifetime))
+    let methods = flags.grpc_cache.iter();
+    let keys = methods.fold(calls, |calls, method| calls.method(&method.path, method.lifetime));
+    Again::new(keys, || Asked::Empty)
 }
 
 /// What stands between the cache and the origin, and its figures in `stats`.

@@ -92,6 +92,8 @@ pub(super) struct Caller {
     pub(super) tells: Tells,
     /// On what terms the answer is kept, to a unary gRPC call.
     pub(super) unary: Option<Terms>,
+    /// It goes to the origin for one range.
+    pub(super) in_part: bool,
     /// How much it matters, as far as it shows.
     pub(super) class: Criticality,
     /// Its URI, as this layer sees it.
@@ -184,7 +186,13 @@ impl<K> Engine<K> {
                     Some(unary) => {
                         fetching(Arc::clone(self).unary(inner.clone(), request, unary, tells))
                     }
-                    None => self.pass(inner, request, Pass::Request, tells),
+                    None => match self.posts(&request, &ask) {
+                        Some(key) => {
+                            let read = (ask, share, tells);
+                            fetching(Arc::clone(self).posting(inner.clone(), request, key, read))
+                        }
+                        None => self.pass(inner, request, Pass::Request, tells),
+                    },
                 };
             };
             (ask, share, unary) = (read.ask, read.share, Some(read.terms));
@@ -220,6 +228,13 @@ impl<K> Engine<K> {
                     Reuse::Validate if !ask.validates() => why = Fwd::Stale,
                     _ => why = Fwd::Request,
                 },
+                Found::Part(stored) => {
+                    let fields = request.headers();
+                    if self.slice(&stored, &ask, fields, inquiry.now).is_some() {
+                        return ready(self.hit(stored, &ask, fields, inquiry.now, tells));
+                    }
+                    why = Fwd::Partial;
+                }
                 Found::OtherVariants => why = Fwd::VaryMiss,
                 Found::Nothing => {}
             }
@@ -230,7 +245,10 @@ impl<K> Engine<K> {
         let Some(key) = key.key() else {
             return self.pass(inner, request, Pass::Key, tells);
         };
-        let call = self.call_of(request, &inquiry, key, why);
+        let whole = matches!(why, Fwd::Stale | Fwd::Request);
+        let in_part = !whole && self.is_in_part(&ask, request.headers());
+        let mut call = self.call_of(request, &inquiry, key, why);
+        call.caller.in_part = in_part;
         match share.leads {
             Leads::No => fetching(Arc::clone(self).only_if_far(call)),
             _ => fetching(Arc::clone(self).miss(inner.clone(), call)),
@@ -259,6 +277,7 @@ impl<K> Engine<K> {
             why,
             tells: inquiry.tells,
             unary: inquiry.unary,
+            in_part: false,
             class: ByMethod.criticality(&request),
             uri: request.uri().clone(),
         };
@@ -306,6 +325,9 @@ impl<K> Engine<K> {
             Found::Entry(stored)
                 if matches!(self.reuse(&stored, &ask, now), Reuse::Fresh | Reuse::MaxStale(_)) =>
             {
+                Ok(self.hit(stored, &ask, &asked, now, tells))
+            }
+            Found::Part(stored) if self.slice(&stored, &ask, &asked, now).is_some() => {
                 Ok(self.hit(stored, &ask, &asked, now, tells))
             }
             _ => Err(Rejected::new(Reason::OnlyIfCached).into()),

@@ -5,7 +5,9 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, Method, Response, StatusCode, response::Parts};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, response::Parts};
+use http_body::Body as HttpBody;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -13,7 +15,7 @@ use tokio::{
 
 use super::{
     body::{Body, HandedOver, Rest},
-    engine::{Call, Engine},
+    engine::{Call, Caller, Engine},
     failures::is_failing,
     filling::Filling,
     refresh::Permit,
@@ -21,7 +23,7 @@ use super::{
     service::Origin,
     storage::{Found, Stored},
     unary,
-    verdict::{Behind, Fate, Freshened, Kept, Lasting, Taking, Verdict, length},
+    verdict::{Behind, Fate, Freshened, Kept, Lasting, Taking, Verdict, length, with},
 };
 use crate::{
     coalesce::{
@@ -37,6 +39,7 @@ use crate::{
         Exchange,
         cache_status::Member,
         freshness::Reuse,
+        head::{self, Told},
         validation::{self, Validators},
     },
     staleness::Trouble,
@@ -96,7 +99,8 @@ where
         let Self { engine, inner, mut call, asked, mut lead, answer, refreshing } = self;
         let began = Instant::now();
         let deadline = began + engine.cache.limits.fetch_deadline;
-        let stored = match engine.look_again(&call.caller.primary, &asked).await {
+        let mut part = None;
+        let mut stored = match engine.look_again(&call.caller.primary, &asked).await {
             Found::Entry(stored) => match engine.reuse(&stored, &call.caller.ask, Instant::now()) {
                 // Another flight has stored it between this caller's look and its join.
                 Reuse::Fresh | Reuse::MaxStale(_) if !Refreshing::is_of(&refreshing, &stored) => {
@@ -108,86 +112,105 @@ where
                 Reuse::NotForThisRequest => None,
                 _ => engine.keeps(&stored, Instant::now()).then_some(stored),
             },
+            Found::Part(stored) => {
+                part = Some(stored.entry);
+                None
+            }
             Found::OtherVariants | Found::Nothing => None,
         };
-        let validators = engine.prepare(&mut call, stored.as_ref().map(|stored| &stored.entry));
+        // What is stored whole is validated, and not fetched in part.
+        call.caller.in_part &= stored.is_none();
+        let whole = stored.as_ref().map(|stored| &stored.entry);
+        let Question { mut request, mut validates, mut completes, mut otherwise } =
+            engine.question(call.request, &call.caller, whole, part);
         let caller = call.caller;
         let method = caller.method();
-        let sent = SystemTime::now();
-        let response = match timeout_at(deadline, engine.send(inner, call.request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return lead.end(engine.failed(&caller, stored.as_ref(), error)),
-            Err(_) => {
-                let late = FetchError::Deadline.into();
-                return lead.end(engine.failed(&caller, stored.as_ref(), late));
-            }
-        };
-        let exchange = Exchange { sent, received: SystemTime::now() };
-        let (mut parts, body) = response.into_parts();
-        if let Some(rejected) = parts.extensions.get::<Rejected>() {
-            // A layer below refused, and has an answer of its own for that: the others ask for theirs.
-            let refused = rejected.clone().up_to(None);
-            lead.end(End::Own(SharedError::new(refused.into())));
-            let _ = answer.send(Led::Untouched(Response::from_parts(parts, body)));
-            return;
-        }
-        let behind = Behind::of(&parts, lead.recording().fence());
-        let status = caller.counts_as(parts.status, &parts.headers);
-        let failing = is_failing(status);
-        if !failing {
-            engine.recovered(&caller);
-        } else if status != StatusCode::INTERNAL_SERVER_ERROR {
-            // A 500 may be one request's fault, and is never held against others.
-            let wait = caller.retry_after(&parts.headers, exchange.received);
-            let alone = !lead.recording().was_joined();
-            engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait, alone);
-        }
-        let validated = validators && parts.status == StatusCode::NOT_MODIFIED;
-        if let Some(stored) = stored.as_ref().filter(|_| validated) {
-            let entry = &stored.entry;
-            let answered = Answered {
-                method,
-                request: &asked,
-                status: entry.status(),
-                response: &parts.headers,
-                exchange,
+        let kind = caller.ask.kind;
+        let mut beginning = Bytes::new();
+        let (mut parts, body, exchange, behind, completed) = loop {
+            let sent = SystemTime::now();
+            let sending = engine.send(inner.clone(), request);
+            let response = match timeout_at(deadline, sending).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(error)) => return lead.end(engine.failed(&caller, stored.as_ref(), error)),
+                Err(_) => {
+                    let late = FetchError::Deadline.into();
+                    return lead.end(engine.failed(&caller, stored.as_ref(), late));
+                }
             };
-            match engine.freshened(entry, &answered, &caller, behind, began.elapsed()) {
-                Some(Freshened { entry, fate }) => {
-                    let member = Member::forwarded(caller.why).fwd_status(parts.status);
-                    engine.cache.listener.tell(&Event::Freshened);
-                    let led = Led::Stored(entry.clone(), Some(member));
-                    match fate {
-                        Fate::Left => {
-                            engine.remember(&caller.primary, Some(Lasting::Personal));
-                            lead.end(End::Personal);
-                            let _ = answer.send(led);
-                        }
-                        Fate::Removed => {
-                            let key = entry.key().clone();
-                            lead.end(End::Aside);
-                            let _ = answer.send(led);
-                            engine.remove(&key).await;
-                        }
-                        Fate::Stored => {
-                            answered_by(&lead, entry.clone());
-                            let _ = answer.send(led);
-                            // Nobody waits for the store any more.
-                            engine.store(lead, &caller, &asked, entry).await;
-                        }
+            let exchange = Exchange { sent, received: SystemTime::now() };
+            let (mut parts, body) = response.into_parts();
+            if let Some(rejected) = parts.extensions.get::<Rejected>() {
+                // A layer below refused, and has an answer of its own for that: the others ask for theirs.
+                let refused = rejected.clone().up_to(None);
+                lead.end(End::Own(SharedError::new(refused.into())));
+                let _ = answer.send(Led::Untouched(Response::from_parts(parts, body)));
+                return;
+            }
+            let mut behind = Behind::of(&parts, lead.recording().fence());
+            let status = caller.counts_as(parts.status, &parts.headers);
+            if !is_failing(status) {
+                engine.recovered(&caller);
+            } else if status != StatusCode::INTERNAL_SERVER_ERROR {
+                // A 500 may be one request's fault, and is never held against others.
+                let wait = caller.retry_after(&parts.headers, exchange.received);
+                let alone = !lead.recording().was_joined();
+                engine.remember_failure(&caller, stored.as_ref(), Trouble::Error, wait, alone);
+            }
+            let told = match &stored {
+                Some(stored) => engine.told(&stored.entry, kind, validates, &parts),
+                None => Told::Nothing,
+            };
+            let entry = stored.as_ref().map(|stored| &stored.entry);
+            match (told, entry) {
+                (Told::Same, Some(entry)) => {
+                    let (request, status) = (&*asked, entry.status());
+                    let response = &parts.headers;
+                    let answered = Answered { method, request, status, response, exchange };
+                    let took = began.elapsed();
+                    let freshened = engine.freshened(entry, &answered, &caller, behind, took);
+                    if let Some(freshened) = freshened {
+                        let landing = Landing { lead, answer, caller: &caller, asked: &asked };
+                        return engine.land(landing, entry, freshened, parts.status).await;
                     }
                 }
-                // A 304 about another answer than ours: what we have is of no use, and there is
-                // nothing else to give.
-                None => {
-                    engine.remove(entry.key()).await;
-                    let failure = FetchError::Status(parts.status);
-                    lead.end(End::Failed(SharedError::new(failure.into())));
-                }
+                (Told::Other, Some(entry)) if kind == Kind::Head => engine.outdate(entry).await,
+                _ => {}
             }
-            return;
-        }
-        let kind = caller.ask.kind;
+            if validates && parts.status == StatusCode::NOT_MODIFIED {
+                // A 304 about another answer than ours: what we have is of no use.
+                if let Some(stored) = stored.take() {
+                    engine.remove(stored.entry.key()).await;
+                }
+                let Some(again) = otherwise.take() else {
+                    let failure = FetchError::Status(parts.status);
+                    return lead.end(End::Failed(SharedError::new(failure.into())));
+                };
+                (request, validates) = (again, false);
+                continue;
+            }
+            let Some(part) = completes.take().filter(|_| answers_a_range(parts.status)) else {
+                break (parts, body, exchange, behind, None);
+            };
+            // The rest of what is stored, if it is that; else the whole is asked for.
+            behind.fence = behind.fence.min(part.head.fence);
+            let kept = match Self::completed(&engine, &part, &mut parts, &body, &caller, &asked, exchange) {
+                Some(kept) if kept.fits(&lead, kind) => kept,
+                _ => {
+                    engine.remove(part.key()).await;
+                    let Some(again) = otherwise.take() else {
+                        let failure = FetchError::Status(behind.status);
+                        return lead.end(End::Failed(SharedError::new(failure.into())));
+                    };
+                    request = again;
+                    continue;
+                }
+            };
+            beginning = part.body;
+            break (parts, body, exchange, behind, Some(kept));
+        };
+        let status = caller.counts_as(parts.status, &parts.headers);
+        let failing = is_failing(status);
         let stands_in = failing
             && stored
                 .as_ref()
@@ -199,7 +222,7 @@ where
             caller: &caller,
             stands_in,
         };
-        let verdict = engine.verdict(&taking);
+        let verdict = completed.map_or_else(|| engine.verdict(&taking), Verdict::Keep);
         let kept = match verdict {
             Verdict::Keep(kept) if kept.fits(&lead, kind) => Ok(kept),
             Verdict::Keep(_) => {
@@ -251,10 +274,69 @@ where
         let open = if length.is_some() || kind == Kind::Head { Open::AtHead } else { Open::AtEnd };
         lead.recording().head(Arc::clone(&head), open, Instant::now());
         let _ = answer.send(Led::Recorded { parts, head: Arc::clone(&head), rest });
-        let filling =
-            Filling { engine, lead, head, caller, asked, store, hand_over, began, deadline };
+        let filling = Filling {
+            engine,
+            lead,
+            head,
+            caller,
+            asked,
+            store,
+            beginning,
+            hand_over,
+            began,
+            deadline,
+        };
         filling.run(body, kind).await;
     }
+
+    /// What becomes of the whole that `part` and the answer make; `None`: they make none, or one that is
+    /// not kept. Then `parts` is of no use.
+    fn completed(
+        engine: &Engine<K>,
+        part: &Entry,
+        parts: &mut Parts,
+        body: &S::Body,
+        caller: &Caller,
+        asked: &HeaderMap,
+        exchange: Exchange,
+    ) -> Option<Kept> {
+        if !Engine::<K>::complete(part, parts) {
+            return None;
+        }
+        let taking = Taking {
+            answered: answered(caller.method(), asked, parts, exchange),
+            version: parts.version,
+            length: length(&parts.headers, body),
+            caller,
+            stands_in: false,
+        };
+        match engine.verdict(&taking) {
+            Verdict::Keep(mut kept) if kept.store && kept.key == *part.key() => {
+                kept.names = with(&part.head.names, &kept.names).ok()?;
+                Some(kept)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A request as it goes to the origin, and what may come of it.
+struct Question<B> {
+    request: Request<B>,
+    /// It asks whether what is stored is still good.
+    validates: bool,
+    /// It asks for the rest of this.
+    completes: Option<Entry>,
+    /// The same for the whole, should what comes be of no use.
+    otherwise: Option<Request<B>>,
+}
+
+/// Who is to be told of what was freshened.
+struct Landing<'a, B> {
+    lead: Lead<Key, Arc<Head>>,
+    answer: oneshot::Sender<Led<B>>,
+    caller: &'a Caller,
+    asked: &'a HeaderMap,
 }
 
 impl Refreshing {
@@ -287,31 +369,58 @@ where
     ) -> Result<Response<Body<S::Body>>, BoxError> {
         let Self { engine, mut call, asked } = self;
         let caller = call.caller;
-        let method = caller.method();
         engine.mark(&mut call.request, caller.tells);
         let (began, fence) = (Instant::now(), Fence::now());
         let sent = SystemTime::now();
-        let (mut parts, body) = engine.send(inner, call.request).await?.into_parts();
+        let (parts, body) = engine.send(inner, call.request).await?.into_parts();
         let exchange = Exchange { sent, received: SystemTime::now() };
         if parts.extensions.get::<Rejected>().is_some() {
             return Ok(Response::from_parts(parts, Body::origin(body)));
         }
         let behind = Behind::of(&parts, fence);
-        let failing = is_failing(caller.counts_as(parts.status, &parts.headers));
-        if !failing {
+        if !is_failing(caller.counts_as(parts.status, &parts.headers)) {
             engine.recovered(&caller);
         }
+        let outgrown = call.remembered == Some(Aside::Outgrown);
+        let came = Came { parts, body, exchange, behind, began };
+        Ok(engine.keep_alone(came, caller, asked, outgrown).await)
+    }
+}
+
+/// An answer that nobody else waits for.
+pub(super) struct Came<R> {
+    pub(super) parts: Parts,
+    pub(super) body: R,
+    pub(super) exchange: Exchange,
+    pub(super) behind: Behind,
+    pub(super) began: Instant,
+}
+
+impl<K: Send + Sync + 'static> Engine<K> {
+    /// Gives its caller an answer that came for it alone, and keeps it where that is possible;
+    /// `outgrown`: that of this key was too large before.
+    pub(super) async fn keep_alone<R>(
+        self: Arc<Self>,
+        came: Came<R>,
+        caller: Caller,
+        asked: Arc<HeaderMap>,
+        outgrown: bool,
+    ) -> Response<Body<R>>
+    where
+        R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let engine = self;
+        let Came { mut parts, body, exchange, behind, began } = came;
         let taking = Taking {
-            answered: answered(method, &asked, &parts, exchange),
+            answered: answered(caller.method(), &asked, &parts, exchange),
             version: parts.version,
             length: length(&parts.headers, &body),
             caller: &caller,
-            stands_in: failing,
+            stands_in: is_failing(caller.counts_as(parts.status, &parts.headers)),
         };
         let verdict = engine.verdict(&taking);
         // What outgrew before and has no length now is learned again when the memory ends.
-        let unproven =
-            |kept: &Kept| call.remembered == Some(Aside::Outgrown) && kept.length.is_none();
+        let unproven = |kept: &Kept| outgrown && kept.length.is_none();
         let kept = match verdict {
             Verdict::Keep(kept) if !unproven(&kept) && caller.ask.kind == Kind::Get => {
                 engine.forget(&caller.primary, &kept, caller.ask.personal);
@@ -334,7 +443,7 @@ where
         });
         let Some((kept, lead, reader)) = recorded else {
             engine.tell_above(&mut parts, &caller, false, behind);
-            return Ok(Response::from_parts(parts, Body::origin(body)));
+            return Response::from_parts(parts, Body::origin(body));
         };
         let length = kept.length;
         let head = engine.head(&mut parts, kept, exchange, behind);
@@ -343,43 +452,145 @@ where
         recording.head(Arc::clone(&head), Open::AtHead, now);
         let (hand_over, rest) = oneshot::channel();
         let deadline = now + engine.cache.limits.fetch_deadline;
-        let (store, tasks) = (true, Arc::clone(&engine));
-        let filling =
-            Filling { engine, lead, head, caller, asked, store, hand_over, began, deadline };
+        let (store, beginning, tasks) = (true, Bytes::new(), Arc::clone(&engine));
+        let filling = Filling {
+            engine,
+            lead,
+            head,
+            caller,
+            asked,
+            store,
+            beginning,
+            hand_over,
+            began,
+            deadline,
+        };
         let fill = crate::observe::in_callers_span(filling.run(body, Kind::Get));
         match tasks.cache.tasks.spawn(fill) {
             Ok(task) => recording.written_by(task),
             Err(fill) => fill.await,
         }
         let body = Body::on_its_way(reader, None, length, Rest::Sent(rest));
-        Ok(Response::from_parts(parts, body))
+        Response::from_parts(parts, body)
     }
 }
 
 impl<K> Engine<K> {
-    /// Makes of a caller's request the one that the origin gets; whether it asks to validate.
-    fn prepare<B>(&self, call: &mut Call<B>, stored: Option<&Entry>) -> bool {
-        self.mark(&mut call.request, call.caller.tells);
-        if call.caller.unary.is_some() {
-            unary::lengthen(call.request.headers_mut(), self.cache.limits.fetch_deadline);
-            return false;
-        }
-        if self.place == Place::Coalesce {
-            return false;
-        }
-        let fields = call.request.headers_mut();
-        validation::strip(fields);
-        let validators = match stored {
-            Some(entry)
-                if entry.status() == StatusCode::OK && call.caller.ask.kind == Kind::Get =>
-            {
-                Validators::of(&entry.head.fields)
-            }
-            _ => Validators::default(),
+    /// What is asked of the origin for `request`: whether `whole` is still good, for the rest of `part`,
+    /// for a range, or for all.
+    fn question<B>(
+        &self,
+        mut request: Request<B>,
+        caller: &Caller,
+        whole: Option<&Entry>,
+        part: Option<Entry>,
+    ) -> Question<B>
+    where
+        K: RequestKey<B>,
+    {
+        self.mark(&mut request, caller.tells);
+        let plain = |request| Question {
+            request,
+            validates: false,
+            completes: None,
+            otherwise: None,
         };
-        validators.apply(fields);
-        !validators.is_empty()
+        if caller.unary.is_some() {
+            unary::lengthen(request.headers_mut(), self.cache.limits.fetch_deadline);
+            return plain(request);
+        }
+        // A range goes as it is: it was looked at before.
+        if self.place == Place::Coalesce || caller.in_part {
+            return plain(request);
+        }
+        validation::strip(request.headers_mut());
+        let is_get = caller.ask.kind == Kind::Get;
+        let validators = whole
+            .filter(|entry| entry.status() == StatusCode::OK && is_get)
+            .map(|entry| Validators::of(&entry.head.fields))
+            .unwrap_or_default();
+        if !validators.is_empty() {
+            let otherwise = self.again(&request);
+            validators.apply(request.headers_mut());
+            return Question { request, validates: true, completes: None, otherwise };
+        }
+        let tail = part.filter(|_| is_get).and_then(|part| Some((self.tail(&part)?, part)));
+        match (tail, self.again(&request)) {
+            (Some((tail, part)), otherwise @ Some(_)) => {
+                tail.apply(request.headers_mut());
+                Question { request, validates: false, completes: Some(part), otherwise }
+            }
+            _ => plain(request),
+        }
     }
+
+    /// The same request once more, if the key can make a body for it.
+    fn again<B>(&self, request: &Request<B>) -> Option<Request<B>>
+    where
+        K: RequestKey<B>,
+    {
+        let mut again = Request::new(self.key.empty()?);
+        *again.method_mut() = request.method().clone();
+        *again.uri_mut() = request.uri().clone();
+        *again.version_mut() = request.version();
+        *again.headers_mut() = request.headers().clone();
+        *again.extensions_mut() = request.extensions().clone();
+        Some(again)
+    }
+
+    /// What an answer says of the stored one (RFC 9111 §4.3.3, §4.3.5).
+    fn told(&self, entry: &Entry, kind: Kind, validates: bool, parts: &Parts) -> Told {
+        match parts.status {
+            StatusCode::NOT_MODIFIED if validates => Told::Same,
+            StatusCode::OK if kind == Kind::Head && entry.status() == StatusCode::OK => {
+                head::told(&entry.head.fields, entry.body.len() as u64, &parts.headers)
+            }
+            _ => Told::Nothing,
+        }
+    }
+
+    /// Gives what was freshened to all who wait, and keeps it as is said.
+    async fn land<B>(
+        &self,
+        landing: Landing<'_, B>,
+        before: &Entry,
+        freshened: Freshened,
+        status: StatusCode,
+    ) {
+        let Landing { lead, answer, caller, asked } = landing;
+        let Freshened { entry, fate } = freshened;
+        let member = Member::forwarded(caller.why).fwd_status(status);
+        self.cache.listener.tell(&Event::Freshened);
+        let led = Led::Stored(entry.clone(), Some(member));
+        match fate {
+            Fate::Left => {
+                self.remember(&caller.primary, Some(Lasting::Personal));
+                lead.end(End::Personal);
+                let _ = answer.send(led);
+            }
+            Fate::Removed => {
+                let key = entry.key().clone();
+                lead.end(End::Aside);
+                let _ = answer.send(led);
+                self.remove(&key).await;
+            }
+            Fate::Stored => {
+                answered_by(&lead, entry.clone());
+                let _ = answer.send(led);
+                // A HEAD has a flight of its own: that of a GET may have stored another meanwhile.
+                if caller.ask.kind == Kind::Head && !self.is_still(before) {
+                    return lead.leave(false);
+                }
+                // Nobody waits for the store any more.
+                self.store(lead, caller, asked, entry).await;
+            }
+        }
+    }
+}
+
+/// Whether an answer can be one to a request for a range.
+fn answers_a_range(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
 /// Those who wait are answered by an entry that is there already.

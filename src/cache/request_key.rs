@@ -84,6 +84,22 @@ pub trait RequestKey<B>: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Writes the key of a GET of this request's target, whatever its own method and body are: what a
+    /// response to POST is stored under, where [a profile says so](crate::Profile::store_post).
+    ///
+    /// # Errors
+    /// [`NoKey`] unless the key knows better: then nothing of a POST is stored.
+    fn write_target(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        let _ = (request, key);
+        Err(NoKey)
+    }
+
+    /// The body of a GET, to ask the origin a second time on one request: see [`Again`]. `None`: it is
+    /// asked once.
+    fn empty(&self) -> Option<B> {
+        None
+    }
+
     /// The URI that its answer is invalidated by: the request's own unless the key knows a better.
     fn uri<'r>(&self, request: &'r Request<B>) -> &'r Uri {
         request.uri()
@@ -156,7 +172,7 @@ impl UriKey {
     }
 
     /// Writes all that the key has of a request, whatever its body.
-    pub(super) fn write_target<B>(
+    pub(super) fn write_uri<B>(
         &self,
         request: &Request<B>,
         key: &mut KeyWriter,
@@ -186,7 +202,11 @@ impl<B: Body> RequestKey<B> for UriKey {
         if !request.body().is_end_stream() {
             return Err(NoKey);
         }
-        self.write_target(request, key)
+        self.write_uri(request, key)
+    }
+
+    fn write_target(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        self.write_uri(request, key)
     }
 
     fn has_credentials(&self) -> bool {

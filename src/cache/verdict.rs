@@ -32,6 +32,7 @@ use crate::{
         cache_status::CACHE_STATUS,
         date,
         freshness::Demand,
+        incomplete::Part,
         stored_fields,
         storing::{Keep, Refusal},
         targeted, validation,
@@ -68,6 +69,10 @@ pub(super) struct Kept {
     /// What it is invalidated by.
     pub(super) names: Box<[Slots]>,
     pub(super) length: Option<u64>,
+    /// Which bytes of the whole it is, of a 206.
+    pub(super) part: Option<Part>,
+    /// Whether more than the end of the connection will tell where the body ends.
+    pub(super) proven: bool,
 }
 
 impl Kept {
@@ -98,6 +103,8 @@ pub(super) struct Taking<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Behind {
     pub(super) fence: Fence,
+    /// The status that came, whatever is made of it.
+    pub(super) status: StatusCode,
     pub(super) below: Option<Served>,
 }
 
@@ -106,7 +113,8 @@ impl Behind {
     pub(super) fn of(parts: &Parts, fence: Fence) -> Self {
         let below = parts.extensions.get::<Served>().copied();
         let lower = below.and_then(|below| below.fence());
-        Self { fence: lower.map_or(fence, |lower| lower.min(fence)), below }
+        let fence = lower.map_or(fence, |lower| lower.min(fence));
+        Self { fence, status: parts.status, below }
     }
 }
 
@@ -147,6 +155,11 @@ impl<K> Engine<K> {
         if taking.stands_in {
             return Verdict::Not(Unkept::Failure, None);
         }
+        if status == StatusCode::PARTIAL_CONTENT && !taking.caller.in_part {
+            // Nobody asked for a part.
+            self.not_stored(Refusal::PartialContent);
+            return Verdict::Not(Unkept::Aside, None);
+        }
         let (vary, key) = match Vary::from_fields(response) {
             Vary::Names(names) => {
                 let key = variant_key(primary, &names, request);
@@ -178,28 +191,62 @@ impl<K> Engine<K> {
             }
             Keep::For(lifetime) => {
                 let said = lifetime.explicit || lifetime.demand != Demand::None;
+                let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
+                let part = match status {
+                    StatusCode::PARTIAL_CONTENT => Part::from_fields(response),
+                    _ => None,
+                };
+                // The trailers of a call are the end of its answer, and a part says how long it is.
+                let proven = self.store_unframed
+                    || taking.caller.unary.is_some()
+                    || length.is_some()
+                    || part.is_some()
+                    || !ends_with_connection(version, response);
+                let unproven = self.policy.profile().max_unproven_lifetime;
+                let lifetime = match unproven {
+                    Some(longest) if !proven && wanted => lifetime.unproven(longest),
+                    _ => lifetime,
+                };
                 let sharing = match self.place {
                     Place::Coalesce if !said => in_flight,
                     _ => Sharing::Stored(lifetime),
                 };
-                let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
-                // The trailers of a call are the end of its answer.
-                let framed = self.store_unframed
-                    || taking.caller.unary.is_some()
-                    || length.is_some()
-                    || !ends_with_connection(version, response);
+                let framed = proven || unproven.is_some();
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
-                let store = wanted && framed;
-                Verdict::Keep(Kept { sharing, counts_as: status, store, key, vary, names, length })
+                let (counts_as, store) = (status, wanted && framed);
+                let kept = Kept {
+                    sharing,
+                    counts_as,
+                    store,
+                    key,
+                    vary,
+                    names,
+                    length,
+                    part,
+                    proven,
+                };
+                Verdict::Keep(kept)
             }
             Keep::No(refusal) => {
                 self.not_stored(refusal);
                 match share::unkept(&refusal, status, self.place) {
                     Unkept::Shared if !outgrown && !is_endless(response) => {
                         let (sharing, counts_as, store) = (in_flight, status, false);
-                        Verdict::Keep(Kept { sharing, counts_as, store, key, vary, names, length })
+                        let (part, proven) = (None, false);
+                        let kept = Kept {
+                            sharing,
+                            counts_as,
+                            store,
+                            key,
+                            vary,
+                            names,
+                            length,
+                            part,
+                            proven,
+                        };
+                        Verdict::Keep(kept)
                     }
                     unkept @ (Unkept::Failure | Unkept::Own) => Verdict::Not(unkept, None),
                     Unkept::Shared | Unkept::Aside => {
@@ -255,6 +302,10 @@ impl<K> Engine<K> {
         if !kept.store && (self.place == Place::Cache || kept.in_flight()) {
             return;
         }
+        if kept.part.is_some() {
+            // Of the whole it says nothing.
+            return;
+        }
         self.cache.remembered.forget(primary.as_bytes());
         if personal {
             self.cache.remembered.forget(in_class(primary, PERSONAL).as_bytes());
@@ -272,7 +323,7 @@ impl<K> Engine<K> {
         if self.place == Place::Cache {
             dated(&mut parts.headers, exchange.received);
         }
-        let Kept { sharing, counts_as, key, vary, names, length, .. } = kept;
+        let Kept { sharing, counts_as, key, vary, names, length, part, proven, .. } = kept;
         let directives = targeted::governing(self.policy.profile(), &parts.headers);
         let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
         let (fields, below) = Head::fields(stored, self.place == Place::Cache);
@@ -289,6 +340,8 @@ impl<K> Engine<K> {
             sharing,
             born,
             length,
+            part,
+            proven,
             fence: behind.fence,
             names,
             spread: fastrand::f32(),
@@ -338,6 +391,10 @@ impl<K> Engine<K> {
             Keep::For(_) if names != old.vary => (Sharing::OWN, Fate::Removed),
             // It could not be invalidated by all that it is tagged with now.
             Keep::For(_) if named.is_err() => (Sharing::OWN, Fate::Removed),
+            Keep::For(lifetime) if !old.proven => {
+                let longest = profile.max_unproven_lifetime.unwrap_or_default();
+                (Sharing::Stored(lifetime.unproven(longest)), Fate::Stored)
+            }
             Keep::For(lifetime) => (Sharing::Stored(lifetime), Fate::Stored),
             Keep::No(refusal) if refusal.by_request() => (Sharing::OWN, Fate::Left),
             Keep::No(_) => (Sharing::OWN, Fate::Removed),
@@ -355,6 +412,8 @@ impl<K> Engine<K> {
             sharing,
             born: Instant::now(),
             length: old.length,
+            part: None,
+            proven: old.proven,
             fence: behind.fence,
             names: named.unwrap_or_default(),
             spread: fastrand::f32(),
@@ -365,7 +424,7 @@ impl<K> Engine<K> {
 }
 
 /// The names in either; no more than one answer may have.
-fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
+pub(super) fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
     let more = named.iter().filter(|name| !old.contains(name));
     let all: Box<[Slots]> = old.iter().chain(more).copied().collect();
     if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all) }

@@ -81,6 +81,18 @@ pub enum Demand {
 }
 
 impl Lifetime {
+    /// The same for a body whose end nothing proves: no longer than `longest`, and never stale.
+    #[must_use]
+    pub fn unproven(self, longest: Duration) -> Self {
+        Self {
+            fresh_for: self.fresh_for.min(longest),
+            demand: if self.demand == Demand::None { Demand::WhenStale } else { self.demand },
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            ..self
+        }
+    }
+
     /// Reads all that a response says of its lifetime.
     #[must_use]
     pub fn learn(

@@ -37,7 +37,7 @@ pub fn also(response: &HeaderMap, authority: &[u8], target: &Uri) -> Vec<Uri> {
 }
 
 /// The path and query that `reference` leads to (RFC 3986 §5.2), if it stays within `authority`.
-fn resolved(reference: &str, authority: &[u8], target: &Uri) -> Option<Uri> {
+pub(super) fn resolved(reference: &str, authority: &[u8], target: &Uri) -> Option<Uri> {
     let reference = reference.trim().split('#').next().unwrap_or_default();
     let scheme = ["http:", "https:"].iter().find_map(|scheme| {
         let start = reference.get(..scheme.len())?;

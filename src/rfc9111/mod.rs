@@ -11,9 +11,14 @@
 //! | `date` | RFC 9110 §5.6.7: dates |
 //! | `storing` | §3: which responses are kept |
 //! | `stored_fields` | §3.1: which of their fields |
+//! | `incomplete` | §3.3, §3.4: parts, and putting them together |
 //! | `vary` | §4.1: which of several answers a request |
+//! | `language` | beyond §4.1: choosing a variant by `Content-Language` |
 //! | `freshness` | §4.2: how long it does |
 //! | `validation` | §4.3: asking whether it still does |
+//! | `head` | §4.3.5: what a HEAD tells of a stored response |
+//! | `invalidation` | §4.4: what an unsafe request makes unusable |
+//! | `post` | RFC 9110 §9.3.3: responses to POST that answer a GET |
 //! | `range` | RFC 9110 §14: answering with a part of it |
 //! | `cache_status` | RFC 9211: telling what happened |
 //!
@@ -41,7 +46,11 @@ pub mod cache_control;
 pub mod cache_status;
 pub mod date;
 pub mod freshness;
+pub mod head;
+pub mod incomplete;
 pub mod invalidation;
+pub mod language;
+pub mod post;
 pub mod profile;
 pub mod range;
 pub mod stored_fields;

@@ -38,12 +38,24 @@ pub enum Selected {
 /// asked about here.
 #[must_use]
 pub fn select(request: &HeaderMap, stored: &HeaderMap, total: u64) -> Selected {
+    asked(request, stored).map_or(Selected::Whole, |asked| asked.of(total))
+}
+
+/// The one range that a GET asks for, where it still wants that of what is stored.
+pub(super) fn asked(request: &HeaderMap, stored: &HeaderMap) -> Option<Asked> {
+    only(request).filter(|_| if_range_holds(request, stored))
+}
+
+/// Whether a GET asks for one range of bytes, of whatever representation.
+#[must_use]
+pub fn is_single(request: &HeaderMap) -> bool {
+    only(request).is_some()
+}
+
+fn only(request: &HeaderMap) -> Option<Asked> {
     let mut lines = request.get_all(RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return Selected::Whole };
-    match single(line.as_bytes()) {
-        Some(asked) if if_range_holds(request, stored) => asked.of(total),
-        _ => Selected::Whole,
-    }
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    single(line.as_bytes())
 }
 
 /// The `Content-Range` of a 206.
@@ -64,13 +76,13 @@ fn ascii(text: String) -> HeaderValue {
 
 /// One range as it was asked for, of a length not yet known.
 #[derive(Clone, Copy, Debug)]
-enum Asked {
+pub(super) enum Asked {
     From { first: u64, last: u64 },
     Last(u64),
 }
 
 impl Asked {
-    fn of(self, total: u64) -> Selected {
+    pub(super) fn of(self, total: u64) -> Selected {
         let end = total.saturating_sub(1);
         match self {
             Self::From { first, last } if first < total => Selected::Part(first..=last.min(end)),
@@ -105,7 +117,7 @@ fn single(line: &[u8]) -> Option<Asked> {
 }
 
 /// A number, held to the largest there is.
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -9,7 +9,7 @@ use super::cache_control::{RequestDirectives, ResponseDirectives};
 use super::freshness::{Demand, Lifetime};
 use super::profile::Profile;
 use super::vary::Vary;
-use super::{Exchange, targeted};
+use super::{Exchange, incomplete, targeted};
 
 /// The most fields by which the variants of one response may differ.
 const MOST_VARY_NAMES: usize = 8;
@@ -55,7 +55,7 @@ pub enum Refusal {
     Method,
     /// The status is informational, 304, or not among those the profile stores.
     Status,
-    /// The status is 206.
+    /// The status is 206, and the profile keeps no parts, or not this one.
     PartialContent,
     /// The response says `must-understand`, and its status is not understood (§5.2.2.3).
     MustUnderstand,
@@ -188,7 +188,7 @@ pub fn keep(
     let refused = by_directives(status, &directives)
         .or_else(|| by_fields(profile, response, &lifetime))
         .or_else(|| by_use(status, response, &lifetime))
-        .or_else(|| by_status(profile, status, &directives, &lifetime))
+        .or_else(|| by_status(profile, status, response, &directives, &lifetime))
         .or_else(|| by_request(profile, request, &lifetime));
     refused.map_or(Keep::For(lifetime), Keep::No)
 }
@@ -196,11 +196,12 @@ pub fn keep(
 fn by_status(
     profile: &Profile,
     status: StatusCode,
+    response: &HeaderMap,
     directives: &ResponseDirectives,
     lifetime: &Lifetime,
 ) -> Option<Refusal> {
     if status == StatusCode::PARTIAL_CONTENT {
-        return Some(Refusal::PartialContent);
+        return (!incomplete::is_storable(profile, response)).then_some(Refusal::PartialContent);
     }
     let final_status = !status.is_informational() && status != StatusCode::NOT_MODIFIED;
     let by_default = is_heuristically_cacheable(status);
@@ -276,9 +277,9 @@ pub(crate) fn is_unkeyed(name: &str) -> bool {
     }
 }
 
-/// RFC 9110 §15.1, without 206, which this cache does not store.
+/// RFC 9110 §15.1.
 pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// The final statuses that RFC 9110 §15 defines and that ask nothing special of a cache.

@@ -224,6 +224,11 @@ impl<'a> EntityTag<'a> {
         !self.is_weak && !other.is_weak && self.opaque == other.opaque
     }
 
+    /// Whether it promises the same bytes wherever it stands.
+    pub(super) fn is_strong(self) -> bool {
+        !self.is_weak && self.is_quoted()
+    }
+
     fn matches_weakly(self, other: Self) -> bool {
         self.opaque == other.opaque
     }

@@ -123,6 +123,20 @@ impl Names {
     }
 }
 
+impl Names {
+    /// What follows in a written variant after what the field `name` wrote at its beginning.
+    pub(super) fn after<'v>(name: &HeaderName, variant: &'v [u8]) -> Option<&'v [u8]> {
+        let written = variant.strip_prefix(&u16::try_from(name.as_str().len()).ok()?.to_be_bytes())?;
+        match written.strip_prefix(name.as_str().as_bytes())?.split_first()? {
+            (&ABSENT, rest) => Some(rest),
+            (_, rest) => {
+                let (length, rest) = rest.split_first_chunk()?;
+                rest.get(usize::try_from(u32::from_be_bytes(*length)).ok()?..)
+            }
+        }
+    }
+}
+
 impl FromIterator<HeaderName> for Names {
     fn from_iter<I: IntoIterator<Item = HeaderName>>(names: I) -> Self {
         let mut names: Vec<_> = names.into_iter().collect();

@@ -16,6 +16,7 @@ use crate::{
     rfc9111::{
         cache_status::{self, CACHE_STATUS, Member},
         freshness::Lifetime,
+        incomplete::Part,
         vary::Names,
     },
 };
@@ -153,6 +154,7 @@ impl Entry {
 }
 
 /// The head of an answer, and what was learned from it once, so that no later decision parses it.
+#[derive(Clone)]
 pub(crate) struct Head {
     /// The full key, the variant included.
     pub(crate) key: Key,
@@ -171,6 +173,10 @@ pub(crate) struct Head {
     pub(crate) born: Instant,
     /// The length of the body, where the head knew it.
     pub(crate) length: Option<u64>,
+    /// Which bytes of the whole a 206 has.
+    pub(crate) part: Option<Part>,
+    /// Whether the end of its body was seen, and not merely the end of its connection.
+    pub(crate) proven: bool,
     /// How far the journal had come when its fetch began.
     pub(crate) fence: Fence,
     /// What it is invalidated by: its key, its URI, its tags.
