@@ -36,7 +36,7 @@ use crate::{
     rfc9111::{
         Exchange,
         cache_status::Member,
-        freshness::Reuse,
+        reuse::Reuse,
         validation::{self, Validators},
     },
     staleness::Trouble,

@@ -16,10 +16,7 @@ use crate::{
     error::BoxError,
     journal::Condition,
     observe::{Event, Operation},
-    rfc9111::{
-        freshness::{Lifetime, Reuse},
-        vary::Names,
-    },
+    rfc9111::{freshness::Lifetime, reuse::Reuse, vary::Names},
     store::{Entry, Head, Key, KeyWriter, Record, Variants},
 };
 

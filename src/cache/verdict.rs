@@ -31,10 +31,11 @@ use crate::{
         Exchange,
         cache_status::CACHE_STATUS,
         date,
-        freshness::Demand,
+        refusal::Refusal,
+        stale::Demand,
         stored_fields,
-        storing::{Keep, Refusal},
-        targeted, validation,
+        storing::Keep,
+        targeted, updating,
         vary::{Names, Vary},
     },
     store::{Entry, Head, Key, Sharing},
@@ -312,7 +313,7 @@ impl<K> Engine<K> {
         let update = stored_fields::stored_head(answered.response, &directives, profile);
         let received = answered.exchange.received;
         let undated = !update.contains_key(DATE);
-        let mut fields = validation::freshen(&old.fields, &update, |_| true).ok()?;
+        let mut fields = updating::freshen(&old.fields, &update, |_| true).ok()?;
         if undated {
             // Neither the old date is its own, nor one of ours that says whole seconds alone.
             fields.remove(DATE);
