@@ -12,6 +12,7 @@ use seawall::{
     Cache, CacheLayer, CircuitBreaker, CircuitBreakerLayer, GrpcKey, LoadShedLayer, Profile,
     RequestKey, RespondLayer, UriKey,
     admission::{ByError, ByStatus, Outcome},
+    cache::Again,
     load_shed::{Criticality, Gauge, Rate},
     observe::Event,
     store::Memory,

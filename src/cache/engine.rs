@@ -38,7 +38,7 @@ use crate::{
     policy::Policy,
     rfc9111::{
         cache_status::{Fwd, Member},
-        freshness::Reuse,
+        reuse::Reuse,
         vary::Names,
     },
     staleness::Staleness,

@@ -38,8 +38,8 @@ use crate::{
     rfc9111::{
         Exchange,
         cache_status::Member,
-        freshness::Reuse,
         head::{self, Told},
+        reuse::Reuse,
         validation::{self, Validators},
     },
     staleness::Trouble,
@@ -194,18 +194,20 @@ where
             };
             // The rest of what is stored, if it is that; else the whole is asked for.
             behind.fence = behind.fence.min(part.head.fence);
-            let kept = match Self::completed(&engine, &part, &mut parts, &body, &caller, &asked, exchange) {
-                Some(kept) if kept.fits(&lead, kind) => kept,
-                _ => {
-                    engine.remove(part.key()).await;
-                    let Some(again) = otherwise.take() else {
-                        let failure = FetchError::Status(behind.status);
-                        return lead.end(End::Failed(SharedError::new(failure.into())));
-                    };
-                    request = again;
-                    continue;
-                }
-            };
+            let kept =
+                match Self::completed(&engine, &part, &mut parts, &body, &caller, &asked, exchange)
+                {
+                    Some(kept) if kept.fits(&lead, kind) => kept,
+                    _ => {
+                        engine.remove(part.key()).await;
+                        let Some(again) = otherwise.take() else {
+                            let failure = FetchError::Status(behind.status);
+                            return lead.end(End::Failed(SharedError::new(failure.into())));
+                        };
+                        request = again;
+                        continue;
+                    }
+                };
             beginning = part.body;
             break (parts, body, exchange, behind, Some(kept));
         };
@@ -489,12 +491,8 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
     {
         self.mark(&mut request, caller.tells);
-        let plain = |request| Question {
-            request,
-            validates: false,
-            completes: None,
-            otherwise: None,
-        };
+        let plain =
+            |request| Question { request, validates: false, completes: None, otherwise: None };
         if caller.unary.is_some() {
             unary::lengthen(request.headers_mut(), self.cache.limits.fetch_deadline);
             return plain(request);

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     coalesce::share::{Ask, Kind, Place},
     rfc9111::{
-        freshness::Reuse,
         incomplete::{self, Part, Slice, Tail},
         range,
-        storing::Refusal,
+        refusal::Refusal,
+        reuse::Reuse,
     },
     store::{Entry, Head, Key, Record},
 };
@@ -129,8 +129,8 @@ impl<K> Engine<K> {
     fn joined(&self, before: &Entry, part: Part, entry: &Entry) -> Option<Entry> {
         let stored = before.head.part?;
         let both = incomplete::combined(&before.head.fields, &entry.head.fields)?;
-        let are_as_said = before.body.len() as u64 == stored.length()
-            && entry.body.len() as u64 == part.length();
+        let are_as_said =
+            before.body.len() as u64 == stored.length() && entry.body.len() as u64 == part.length();
         if !are_as_said || both.length() > self.cache.limits.max_body as u64 {
             return None;
         }

@@ -16,11 +16,7 @@ use crate::{
     error::BoxError,
     journal::Condition,
     observe::{Event, Operation},
-    rfc9111::{
-        freshness::{Lifetime, Reuse},
-        language,
-        vary::Names,
-    },
+    rfc9111::{freshness::Lifetime, language, reuse::Reuse, vary::Names},
     store::{Entry, Head, Key, KeyWriter, Record, Sharing, Variants},
 };
 

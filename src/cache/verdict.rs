@@ -31,11 +31,12 @@ use crate::{
         Exchange,
         cache_status::CACHE_STATUS,
         date,
-        freshness::Demand,
         incomplete::Part,
+        refusal::Refusal,
+        stale::Demand,
         stored_fields,
-        storing::{Keep, Refusal},
-        targeted, validation,
+        storing::Keep,
+        targeted, updating,
         vary::{Names, Vary},
     },
     store::{Entry, Head, Key, Sharing},
@@ -216,17 +217,8 @@ impl<K> Engine<K> {
                     self.not_stored(Refusal::Unframed);
                 }
                 let (counts_as, store) = (status, wanted && framed);
-                let kept = Kept {
-                    sharing,
-                    counts_as,
-                    store,
-                    key,
-                    vary,
-                    names,
-                    length,
-                    part,
-                    proven,
-                };
+                let kept =
+                    Kept { sharing, counts_as, store, key, vary, names, length, part, proven };
                 Verdict::Keep(kept)
             }
             Keep::No(refusal) => {
@@ -365,7 +357,7 @@ impl<K> Engine<K> {
         let update = stored_fields::stored_head(answered.response, &directives, profile);
         let received = answered.exchange.received;
         let undated = !update.contains_key(DATE);
-        let mut fields = validation::freshen(&old.fields, &update, |_| true).ok()?;
+        let mut fields = updating::freshen(&old.fields, &update, |_| true).ok()?;
         if undated {
             // Neither the old date is its own, nor one of ours that says whole seconds alone.
             fields.remove(DATE);

@@ -23,9 +23,10 @@ use crate::{
     marks,
     policy::Policy,
     rfc9111::{
-        cache_control::RequestDirectives,
-        freshness::{Ask as Wants, Reuse},
-        storing::{self, Refusal},
+        refusal::Refusal,
+        request_directives::RequestDirectives,
+        reuse::{Ask as Wants, Reuse},
+        storing,
     },
     store::{Head, Sharing},
 };

@@ -10,11 +10,9 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
 };
 
-use super::{
-    profile::Profile,
-    range::{self, Asked},
-    validation::EntityTag,
-};
+use super::entity_tag::EntityTag;
+use super::profile::Profile;
+use super::range::{self, Asked};
 
 /// Which bytes of a representation a 206 carries: `first` to `last`, both included, of `total`.
 ///
@@ -240,7 +238,10 @@ mod tests {
             ("bytes 0-0/1", Some(part(0, 0, 1))),
             ("bytes 4-9/10", Some(part(4, 9, 10))),
             ("BYTES 4-9/010", Some(part(4, 9, 10))),
-            ("bytes 0-18446744073709551613/18446744073709551614", Some(part(0, u64::MAX - 2, u64::MAX - 1))),
+            (
+                "bytes 0-18446744073709551613/18446744073709551614",
+                Some(part(0, u64::MAX - 2, u64::MAX - 1)),
+            ),
             ("bytes 0-99999999999999999999/99999999999999999999", None),
             ("bytes 4-9/*", None),
             ("bytes */10", None),
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_another_length_than_it_says_is_counted_from_its_ends() {
+    fn section_3_3_a_part_of_another_length_than_it_says_is_counted_from_its_ends() {
         for (range, expected) in [
             ("bytes=6-8", Some((2, 6..=8))),
             ("bytes=6-", Some((2, 6..=8))),
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_complete_is_described_as_a_whole() {
+    fn section_3_4_what_is_complete_is_described_as_a_whole() {
         let mut said = fields(&[(CONTENT_RANGE, "bytes 5-9/10"), (CONTENT_LENGTH, "5")]);
         describe(&mut said, part(2, 9, 10));
         let partial = fields(&[(CONTENT_RANGE, "bytes 2-9/10"), (CONTENT_LENGTH, "8")]);

@@ -106,10 +106,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unsafe_method_invalidates_unless_it_failed() {
-        for method in ["POST", "PUT", "DELETE", "PATCH", "MERGE"] {
+    fn section_4_4_an_unsafe_method_invalidates_unless_it_failed() {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "M-SEARCH", "get"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            for (status, expected) in [(200, true), (204, true), (303, true), (404, false)] {
+            for (status, expected) in [
+                (103, false),
+                (200, true),
+                (204, true),
+                (299, true),
+                (303, true),
+                (399, true),
+                (404, false),
+                (500, false),
+                (599, false),
+            ] {
                 let status = StatusCode::from_u16(status).unwrap();
                 assert_eq!(invalidates(&method, status), expected, "{method} {status}");
             }
@@ -120,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_resolved_against_the_target_and_stays_within_its_authority() {
+    fn section_4_4_a_reference_is_resolved_against_the_target_and_stays_within_its_authority() {
         let target = Uri::from_static("/a/b/c?q");
         for (reference, expected) in [
             ("/x", Some("/x")),
@@ -148,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn both_fields_count() {
+    fn section_4_4_both_fields_count() {
         let mut fields = HeaderMap::new();
         fields.insert(LOCATION, "/one".parse().unwrap());
         fields.insert(CONTENT_LOCATION, "two".parse().unwrap());

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_speaks_one_language() {
+    fn section_4_1_a_response_speaks_one_language() {
         for (said, expected) in [
             (&["de"][..], true),
             (&[" DE "], true),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_language_may_differ() {
+    fn section_4_1_only_the_language_may_differ() {
         let names = Names::from_iter([ACCEPT, ACCEPT_LANGUAGE]);
         let written = |request: &HeaderMap| {
             let mut bytes = Vec::new();

@@ -7,7 +7,7 @@ use http::{
     header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE},
 };
 
-use super::{date, validation::EntityTag};
+use super::{date, entity_tag::EntityTag};
 
 /// How much of a stored 200 answers a request.
 ///
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn one_range_of_bytes_is_cut_from_the_whole() {
+    fn rfc9110_14_1_2_one_range_of_bytes_is_cut_from_the_whole() {
         for (range, total, expected) in [
             ("bytes=0-1", 10, 0..=1),
             ("bytes=0-0", 10, 0..=0),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_beyond_the_end_cannot_be_satisfied() {
+    fn rfc9110_15_5_17_a_range_beyond_the_end_cannot_be_satisfied() {
         for (range, total) in [
             ("bytes=10-", 10),
             ("bytes=10-11", 10),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_single_range_of_bytes_gets_the_whole() {
+    fn rfc9110_14_2_what_is_no_single_range_of_bytes_gets_the_whole() {
         for range in [
             "",
             "bytes",
@@ -229,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_nothing_is_all_of_it() {
+    fn rfc9110_14_1_2_the_end_of_nothing_is_all_of_it() {
         assert_eq!(select(&asking("bytes=-1"), &HeaderMap::new(), 0), Selected::Whole);
     }
 
     #[test]
-    fn a_part_is_cut_only_from_what_the_client_has_the_rest_of() {
+    fn rfc9110_13_1_5_a_part_is_cut_only_from_what_the_client_has_the_rest_of() {
         for (etag, date, if_range, is_cut) in [
             (r#""a""#, LATER, r#""a""#, true),
             (r#""a""#, LATER, r#""b""#, false),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn two_conditions_are_none_that_holds() {
+    fn rfc9110_13_1_5_two_conditions_are_none_that_holds() {
         let etag = HeaderValue::from_static(r#""a""#);
         let stored = HeaderMap::from_iter([(ETAG, etag.clone())]);
         let mut request = asking("bytes=0-1");
@@ -275,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_fails_hides_that_the_range_is_beyond_the_end() {
+    fn rfc9110_13_2_2_a_condition_that_fails_hides_that_the_range_is_beyond_the_end() {
         let mut request = asking("bytes=99-");
         request.insert(IF_RANGE, HeaderValue::from_static(r#""a""#));
         assert_eq!(select(&request, &HeaderMap::new(), 10), Selected::Whole);
     }
 
     #[test]
-    fn parts_are_told_by_their_first_and_last_byte() {
+    fn rfc9110_14_4_parts_are_told_by_their_first_and_last_byte() {
         assert_eq!(content_range(&(0..=1), 11), "bytes 0-1/11");
         assert_eq!(unsatisfied_range(11), "bytes */11");
         let most = format!("bytes 0-{0}/{0}", u64::MAX);
