@@ -35,7 +35,6 @@ pub(crate) struct Flags {
     pub(crate) profile: Profile,
     /// Three leniencies beyond RFC 9111, to compare conformance with caches that have them
     #[arg(long, env = "SEAWALL_LENIENT", value_parser = BoolishValueParser::new())]
-    #[allow(dead_code, reason = "what it allows is not built yet")]
     pub(crate) lenient: bool,
     /// What the responses kept in memory may weigh
     #[arg(long, value_name = "SIZE", env = "SEAWALL_MEMORY", default_value = "256MiB")]

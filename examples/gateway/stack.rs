@@ -159,6 +159,10 @@ pub(crate) fn stack(
         flags::Profile::Safe => Profile::safe(),
         flags::Profile::ReverseProxy => Profile::reverse_proxy(),
     };
+    let profile = profile
+        .lenient_content_range(flags.lenient)
+        .tail_without_validator(flags.lenient)
+        .language_by_quality(flags.lenient);
     let cached = CacheLayer::new(cache)
         .policy(profile)
         .key(keys(flags))
