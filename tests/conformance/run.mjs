@@ -10,7 +10,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 // A new line begins with the reasons of the one that it is `like`.
 const LINES = [
   { name: 'safe', row: '`safe`', flags: ['--profile', 'safe'] },
-  { name: 'reverse_proxy', row: '`reverse_proxy`', flags: ['--profile', 'reverse-proxy'] }
+  { name: 'reverse_proxy', row: '`reverse_proxy`', flags: ['--profile', 'reverse-proxy'] },
+  {
+    name: 'reverse_proxy_lenient',
+    like: 'reverse_proxy',
+    row: '`reverse_proxy`, three leniencies',
+    flags: ['--profile', 'reverse-proxy', '--lenient']
+  }
 ]
 
 const KINDS = ['required', 'optimal', 'check']
