@@ -279,7 +279,7 @@ impl Portion {
 /// Cuts a stored part to the range that the request asks for, which lies within it.
 fn cut_of_part(head: &Head, fields: &mut HeaderMap, request: &HeaderMap, held: u64) -> Portion {
     let slice = head.part.and_then(|part| {
-        let slice = incomplete::within(request, &head.fields, part, held)?;
+        let slice = incomplete::within(request, &head.state, part, held)?;
         Some((part, slice))
     });
     // It was looked at before it was taken: a part is never given for more than it holds.
@@ -301,7 +301,7 @@ pub(super) fn cut(
     if head.status != StatusCode::OK || !(ask.conditional || ask.range) {
         return Portion::Whole;
     }
-    if ask.conditional && validation::not_modified(request, &head.fields) {
+    if ask.conditional && head.state.not_modified(request) {
         *fields = validation::not_modified_fields(fields);
         return Portion::NotModified;
     }
@@ -309,7 +309,7 @@ pub(super) fn cut(
     let Some(length) = length.filter(|_| ask.range && ask.kind == Kind::Get) else {
         return Portion::Whole;
     };
-    match range::select(request, &head.fields, length) {
+    match range::select_by(request, &head.state, length) {
         Selected::Whole => Portion::Whole,
         Selected::Part(part) => {
             let take = part.end() - part.start() + 1;

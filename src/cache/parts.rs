@@ -158,5 +158,5 @@ impl<K> Engine<K> {
 /// What of a stored part a request for one range asks for.
 pub(super) fn slice_of(entry: &Entry, request: &HeaderMap) -> Option<Slice> {
     let part = entry.head.part?;
-    incomplete::within(request, &entry.head.fields, part, entry.body.len() as u64)
+    incomplete::within(request, &entry.head.state, part, entry.body.len() as u64)
 }

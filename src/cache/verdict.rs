@@ -28,7 +28,7 @@ use crate::{
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
-        Exchange,
+        Exchange, State,
         cache_status::CACHE_STATUS,
         date,
         incomplete::Part,
@@ -322,6 +322,7 @@ impl<K> Engine<K> {
         let (status, version) = (parts.status, parts.version);
         let born = Instant::now();
         Arc::new(Head {
+            state: State::of(&fields),
             key,
             status,
             counts_as,
@@ -394,6 +395,7 @@ impl<K> Engine<K> {
         dated(&mut fields, received);
         let (fields, below) = Head::fields(fields.iter(), self.place == Place::Cache);
         let head = Head {
+            state: State::of(&fields),
             key: old.key.clone(),
             status: old.status,
             counts_as: old.counts_as,

@@ -9,7 +9,7 @@ pub(super) enum Item {
     Integer(i64),
     /// A string or a token.
     Text(Vec<u8>),
-    /// A decimal, byte sequence, date or inner list: no directive has one.
+    /// A decimal, byte sequence, date, display string or inner list: no directive has one.
     Other,
 }
 
@@ -100,6 +100,7 @@ impl<'a> Parser<'a> {
             }
             b':' => self.byte_sequence(),
             b'?' => self.boolean(),
+            b'%' => self.display_string(),
             b'@' => {
                 self.rest = &self.rest[1..];
                 matches!(self.number()?, Item::Integer(_)).then_some(Item::Other)
@@ -155,6 +156,28 @@ impl<'a> Parser<'a> {
             b'0' => Some(Item::Boolean(false)),
             b'1' => Some(Item::Boolean(true)),
             _ => None,
+        }
+    }
+
+    /// §4.2.10: UTF-8, whose bytes beyond printable ASCII are two lower-case digits each.
+    fn display_string(&mut self) -> Option<Item> {
+        self.next();
+        if !self.take(b'"') {
+            return None;
+        }
+        let mut text = Vec::new();
+        loop {
+            match self.next()? {
+                b'"' => return String::from_utf8(text).is_ok().then_some(Item::Other),
+                b'%' => {
+                    let digits = [self.next()?, self.next()?];
+                    let [high, low] = digits
+                        .map(|digit| b"0123456789abcdef".iter().position(|&hex| hex == digit));
+                    text.push(u8::try_from(high? * 16 + low?).ok()?);
+                }
+                plain @ 0x20..=0x7e => text.push(plain),
+                _ => return None,
+            }
         }
     }
 
@@ -225,6 +248,13 @@ mod tests {
             "-",
             "+6",
             "'60'",
+            // §4.2.10: display strings are UTF-8 in lower-case digits.
+            "%x",
+            "%\"open",
+            "%\"%C3%A9\"",
+            "%\"%c3\"",
+            "%\"%f\"",
+            "%\"\u{e9}\"",
             // §4.2.5: strings are printable ASCII, with two escapes.
             "\"open",
             "\"\\n\"",
@@ -277,6 +307,8 @@ mod tests {
             ("?0", Item::Boolean(false)),
             ("?1", Item::Boolean(true)),
             ("@-5", Item::Other),
+            ("%\"\"", Item::Other),
+            ("%\"caf%c3%a9 %22 \\\"", Item::Other),
             ("()", Item::Other),
             ("( 1  \"2\";p   t )", Item::Other),
         ] {

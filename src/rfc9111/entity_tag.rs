@@ -57,6 +57,25 @@ impl<'a> EntityTag<'a> {
     }
 }
 
+/// An entity tag that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnedTag {
+    is_weak: bool,
+    opaque: Box<[u8]>,
+}
+
+impl OwnedTag {
+    pub(super) fn tag(&self) -> EntityTag<'_> {
+        EntityTag { is_weak: self.is_weak, opaque: &self.opaque }
+    }
+}
+
+impl From<EntityTag<'_>> for OwnedTag {
+    fn from(tag: EntityTag<'_>) -> Self {
+        Self { is_weak: tag.is_weak, opaque: tag.opaque.into() }
+    }
+}
+
 /// The entity tags of one line, up to the first thing that is none.
 pub(super) fn tags(line: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     let mut rest = line;

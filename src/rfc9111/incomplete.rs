@@ -13,6 +13,7 @@ use http::{
 use super::entity_tag::EntityTag;
 use super::profile::Profile;
 use super::range::{self, Asked};
+use super::state::State;
 
 /// Which bytes of a representation a 206 carries: `first` to `last`, both included, of `total`.
 ///
@@ -115,17 +116,17 @@ pub struct Slice {
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, header::RANGE};
-/// use seawall::rfc9111::incomplete::{Part, within};
+/// use seawall::rfc9111::{State, incomplete::{Part, within}};
 ///
 /// let asks = |range| HeaderMap::from_iter([(RANGE, HeaderValue::from_static(range))]);
-/// let (stored, part) = (HeaderMap::new(), Part { first: 4, last: 7, total: 10 });
+/// let (stored, part) = (State::default(), Part { first: 4, last: 7, total: 10 });
 /// let slice = within(&asks("bytes=5-6"), &stored, part, 4).unwrap();
 /// assert_eq!((slice.skip, slice.range), (1, 5..=6));
 /// assert_eq!(within(&asks("bytes=5-8"), &stored, part, 4), None);
 /// assert_eq!(within(&asks("bytes=-2"), &stored, part, 4), None);
 /// ```
 #[must_use]
-pub fn within(request: &HeaderMap, stored: &HeaderMap, part: Part, held: u64) -> Option<Slice> {
+pub fn within(request: &HeaderMap, stored: &State, part: Part, held: u64) -> Option<Slice> {
     let asked = range::asked(request, stored)?;
     if held == part.length() {
         let range::Selected::Part(range) = asked.of(part.total) else { return None };
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn section_3_3_a_part_answers_what_it_holds() {
-        let stored = fields(&[(ETAG, "\"a\"")]);
+        let stored = State::of(&fields(&[(ETAG, "\"a\"")]));
         for (range, expected) in [
             ("bytes=4-7", Some((0, 4..=7))),
             ("bytes=5-6", Some((1, 5..=6))),
@@ -310,7 +311,7 @@ mod tests {
             ("bytes=9-", None),
         ] {
             let request = fields(&[(RANGE, range)]);
-            let slice = within(&request, &HeaderMap::new(), part(4, 9, 10), 5);
+            let slice = within(&request, &State::default(), part(4, 9, 10), 5);
             assert_eq!(slice.map(|slice| (slice.skip, slice.range)), expected, "{range}");
         }
     }

@@ -21,6 +21,7 @@
 //! | `stale` | §4.2.4: when it may not be served stale |
 //! | `validation` | §4.3: asking whether it is still good, and answering who asks |
 //! | `head` | §4.3.5: what a HEAD tells of one |
+//! | `state` | §4.3.2, RFC 9110 §13: what conditions are judged by |
 //! | `invalidation` | §4.4: what an unsafe request makes unusable |
 //! | `directive` | §5.2: how directives are written |
 //! | `request_directives` | §5.2.1, §5.4: what requests ask |
@@ -79,6 +80,7 @@ pub mod reuse;
 #[cfg(test)]
 mod rows;
 pub mod stale;
+pub mod state;
 pub mod stored_fields;
 pub mod storing;
 pub mod targeted;
@@ -94,6 +96,7 @@ pub use request_directives::{MaxStale, RequestDirectives};
 pub use response_directives::ResponseDirectives;
 pub use reuse::{Ask, Reuse, reuse};
 pub use stale::Demand;
+pub use state::State;
 pub use stored_fields::stored_head;
 pub use storing::{Keep, keep};
 pub use validation::Validators;

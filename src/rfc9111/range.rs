@@ -2,12 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use http::{
-    HeaderMap, HeaderValue,
-    header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE},
-};
+use http::{HeaderMap, HeaderValue, header::RANGE};
 
-use super::{date, entity_tag::EntityTag};
+use super::state::State;
 
 /// How much of a stored 200 answers a request.
 ///
@@ -38,12 +35,18 @@ pub enum Selected {
 /// asked about here.
 #[must_use]
 pub fn select(request: &HeaderMap, stored: &HeaderMap, total: u64) -> Selected {
+    select_by(request, &State::of(stored), total)
+}
+
+/// [`select`] by what was read of the stored response before.
+#[must_use]
+pub fn select_by(request: &HeaderMap, stored: &State, total: u64) -> Selected {
     asked(request, stored).map_or(Selected::Whole, |asked| asked.of(total))
 }
 
 /// The one range that a GET asks for, where it still wants that of what is stored.
-pub(super) fn asked(request: &HeaderMap, stored: &HeaderMap) -> Option<Asked> {
-    only(request).filter(|_| if_range_holds(request, stored))
+pub(super) fn asked(request: &HeaderMap, stored: &State) -> Option<Asked> {
+    only(request).filter(|_| stored.if_range_holds(request))
 }
 
 /// Whether a GET asks for one range of bytes, of whatever representation.
@@ -125,32 +128,10 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     Some(digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(digit)))
 }
 
-/// Whether the client's part belongs to what is stored (§13.1.5); true without `If-Range`.
-fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
-    let mut lines = request.get_all(IF_RANGE).iter();
-    let asked = match (lines.next(), lines.next()) {
-        (None, _) => return true,
-        (Some(only), None) => only.as_bytes().trim_ascii(),
-        _ => return false,
-    };
-    // §13.1.5: a quote among the first three bytes makes it an entity tag.
-    if asked.iter().take(3).any(|&byte| byte == b'"') {
-        let stored = stored.get(ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
-        return match (EntityTag::parse(asked), stored) {
-            (Some(asked), Some(stored)) => asked.matches_strongly(stored),
-            _ => false,
-        };
-    }
-    let at = |value: Option<&HeaderValue>| value.and_then(|value| date::parse(value.as_bytes()));
-    match (date::parse(asked), at(stored.get(LAST_MODIFIED)), at(stored.get(DATE))) {
-        // §8.8.2.2: a date is strong once nothing else can happen in its second.
-        (Some(asked), Some(modified), Some(date)) => asked == modified && modified < date,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED};
+
     use super::*;
 
     const CHANGED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";

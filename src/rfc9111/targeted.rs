@@ -44,27 +44,27 @@ pub fn from_target(headers: &HeaderMap, field: &HeaderName) -> Option<ResponseDi
 /// is as if absent (RFC 9213 §2.1).
 fn directives(members: &[(&[u8], Item)]) -> ResponseDirectives {
     let mut said = ResponseDirectives { targeted: true, ..ResponseDirectives::default() };
-    let mut left_out = Vec::new();
-    for (at, (name, item)) in members.iter().enumerate() {
-        if members[at + 1..].iter().any(|(later, _)| later == name) {
-            continue;
-        }
+    let (mut not_cached, mut private) = (Vec::new(), Vec::new());
+    for (name, item) in members {
         let flag = matches!(item, Item::Boolean(true));
         let seconds = match item {
             Item::Integer(seconds) => Some(delta(*seconds)),
             _ => None,
         };
-        let mut unqualified = || match item {
-            Item::Text(names) => !field_names(names, &mut left_out),
-            _ => flag,
+        let unqualified = |left_out: &mut Vec<HeaderName>| {
+            left_out.clear();
+            match item {
+                Item::Text(names) => !field_names(names, left_out),
+                _ => flag,
+            }
         };
         match *name {
             b"max-age" => said.max_age = seconds,
             b"s-maxage" => said.s_maxage = seconds,
             b"stale-while-revalidate" => said.stale_while_revalidate = seconds,
             b"stale-if-error" => said.stale_if_error = seconds,
-            b"no-cache" => said.no_cache = unqualified(),
-            b"private" => said.private = unqualified(),
+            b"no-cache" => said.no_cache = unqualified(&mut not_cached),
+            b"private" => said.private = unqualified(&mut private),
             b"no-store" => said.no_store = flag,
             b"public" => said.public = flag,
             b"must-revalidate" => said.must_revalidate = flag,
@@ -75,7 +75,7 @@ fn directives(members: &[(&[u8], Item)]) -> ResponseDirectives {
             _ => {}
         }
     }
-    said.left_out = left_out.into_boxed_slice();
+    said.left_out = not_cached.into_iter().chain(private).collect();
     said
 }
 

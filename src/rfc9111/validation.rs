@@ -13,11 +13,7 @@ use http::{
     },
 };
 
-use super::{
-    cache_status::CACHE_STATUS,
-    date,
-    entity_tag::{EntityTag, tags},
-};
+use super::{cache_status::CACHE_STATUS, entity_tag::EntityTag, state::State};
 
 /// What tells one state of a resource from the next: an entity tag, a date, both or neither.
 ///
@@ -85,33 +81,11 @@ pub fn strip(request: &mut HeaderMap) {
     }
 }
 
-/// Whether the client already has what is stored, and is owed a 304 (§4.3.2, RFC 9110 §13.2.2).
-///
-/// For GET and HEAD, and a stored 200.
+/// Whether the client already has what is stored, and is owed a 304: [`State::not_modified`] of a
+/// response that is read for this once.
 #[must_use]
 pub fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
-    // RFC 9110 §13.1.3: with If-None-Match, the date is not looked at.
-    if request.contains_key(IF_NONE_MATCH) {
-        return none_match_fails(request, stored);
-    }
-    let mut dates = request.get_all(IF_MODIFIED_SINCE).iter();
-    let (Some(since), None) = (dates.next(), dates.next()) else { return false };
-    // Without Last-Modified, Date stands in for it (§4.3.2).
-    let modified = stored.get(LAST_MODIFIED).or_else(|| stored.get(DATE));
-    match (date::parse(since.as_bytes()), modified.and_then(|at| date::parse(at.as_bytes()))) {
-        (Some(since), Some(modified)) => modified <= since,
-        _ => false,
-    }
-}
-
-fn none_match_fails(request: &HeaderMap, stored: &HeaderMap) -> bool {
-    let lines = || request.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes);
-    // `*` stands alone, and says: whatever you have.
-    if lines().any(|line| line.trim_ascii() == b"*") {
-        return true;
-    }
-    let stored = stored.get(ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
-    stored.is_some_and(|stored| lines().flat_map(tags).any(|tag| tag.matches_weakly(stored)))
+    State::of(stored).not_modified(request)
 }
 
 /// The fields of the 304 that a stored response becomes (RFC 9110 §15.4.5).

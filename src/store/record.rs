@@ -14,6 +14,7 @@ use crate::{
     journal::{Fence, Slots},
     marks::{Served, Source},
     rfc9111::{
+        State,
         cache_status::{self, CACHE_STATUS, Member},
         freshness::Lifetime,
         incomplete::Part,
@@ -171,6 +172,8 @@ pub(crate) struct Head {
     pub(crate) sharing: Sharing,
     /// When it arrived, or was last validated.
     pub(crate) born: Instant,
+    /// What conditions are judged by.
+    pub(crate) state: State,
     /// The length of the body, where the head knew it.
     pub(crate) length: Option<u64>,
     /// Which bytes of the whole a 206 has.
