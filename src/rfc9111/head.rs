@@ -23,8 +23,8 @@ pub enum Told {
     Same,
     /// It is another: the stored one is stale.
     Other,
-    /// It names nothing that the two could be compared by. The law would have the stored response
-    /// updated; but nothing says that its content is still that of the resource.
+    /// It has no validator, and at most a length that is the same. The law would have the stored
+    /// response updated; but nothing says that its content is still that of the resource.
     Nothing,
 }
 
@@ -34,10 +34,9 @@ pub enum Told {
 pub fn told(stored: &HeaderMap, length: u64, head: &HeaderMap) -> Told {
     let said = |name| head.get(name).map(|value| stored.get(name) == Some(value));
     let is_length = |value: &HeaderValue| value.as_bytes() == length.to_string().as_bytes();
-    let compared = [said(&ETAG), said(&LAST_MODIFIED), head.get(CONTENT_LENGTH).map(is_length)];
-    match compared {
-        [None, None, None] => Told::Nothing,
+    match [said(&ETAG), said(&LAST_MODIFIED), head.get(CONTENT_LENGTH).map(is_length)] {
         all if all.contains(&Some(false)) => Told::Other,
+        [None, None, _] => Told::Nothing,
         _ => Told::Same,
     }
 }
@@ -60,7 +59,7 @@ mod tests {
         for (head, expected) in [
             (&[(ETAG, "\"a\"")][..], Told::Same),
             (&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY), (CONTENT_LENGTH, "10")], Told::Same),
-            (&[(CONTENT_LENGTH, "10")], Told::Same),
+            (&[(CONTENT_LENGTH, "10")], Told::Nothing),
             (&[(LAST_MODIFIED, EARLY)], Told::Same),
             (&[(ETAG, "\"b\"")], Told::Other),
             (&[(ETAG, "W/\"a\"")], Told::Other),
