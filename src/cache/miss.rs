@@ -9,11 +9,12 @@ use tokio::{
 };
 
 use super::{
+    alone::Alone,
     body::Body,
     engine::{Call, Caller, Engine, HEAD, in_class},
     failures::is_failing,
     fallback::{Asking, Failure},
-    fetch::{Alone, Fetch, Led},
+    fetch::{Fetch, Led},
     request_key::RequestKey,
     service::Origin,
     storage::Stored,

@@ -46,6 +46,7 @@
 //! fetch whose last caller leaves goes on within a budget, and is cancelled beyond it.
 
 mod again;
+mod alone;
 mod answer;
 pub(crate) mod body;
 mod builder;
@@ -60,6 +61,7 @@ mod message;
 mod miss;
 mod parts;
 mod posting;
+mod question;
 mod refresh;
 pub(crate) mod request_key;
 pub(crate) mod service;

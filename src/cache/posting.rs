@@ -6,10 +6,10 @@ use http::{Method, Request, Response, header::UPGRADE};
 use tokio::time::Instant;
 
 use super::{
+    alone::Arrived,
     answer::append,
     body::Body,
     engine::{Caller, Engine, Inquiry, Tells},
-    fetch::Came,
     request_key::{RequestKey, authority_asked},
     service::Origin,
     verdict::Behind,
@@ -109,7 +109,7 @@ impl<K> Engine<K> {
         }
         // It is what there is after the change, and newer than the record of it.
         let behind = Behind::of(&parts, Fence::now());
-        let came = Came { parts, body, exchange, behind, began };
+        let came = Arrived { parts, body, exchange, behind, began };
         Ok(self.keep_alone(came, caller, asked, false).await)
     }
 }
