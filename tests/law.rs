@@ -7,6 +7,8 @@ mod support;
 
 #[path = "law/coming.rs"]
 mod coming;
+#[path = "law/coming_parts.rs"]
+mod coming_parts;
 #[path = "law/conditions.rs"]
 mod conditions;
 #[path = "law/freshness.rs"]

@@ -248,3 +248,33 @@ async fn section_4_3_2_a_condition_of_a_request_that_finds_nothing_is_answered_f
         assert_eq!(stack.outcome(get("/")).await, expected, "{profile}");
     }
 }
+
+/// A tag may have any byte above those of ASCII (RFC 9110 §8.8.3), and goes back as it came.
+#[tokio::test(start_paused = true)]
+async fn rfc_9110_section_8_8_3_a_tag_of_any_bytes_is_compared_and_sent_byte_for_byte() {
+    let (tag, other) = ("\"ü\"", "\"ä\"");
+    let etag = format!("etag: {tag}");
+    assert_hits(&[&etag], &[(&[(INM, tag)], 304), (&[(INM, other)], 200)]).await;
+    for (profile, policy, ()) in in_both([(), ()]) {
+        let mut stack = Stack::says(policy, 200, &["cache-control: max-age=10", &etag]);
+        stack.ask(get("/")).await;
+        sleep(20 * SECOND).await;
+        assert_eq!(stack.ask(get("/")).await.text(), "answer 0", "{profile}");
+        assert_eq!(stack.last().1[INM].as_bytes(), tag.as_bytes(), "{profile}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn section_4_3_2_a_head_is_told_what_a_get_would_be() {
+    for (profile, policy, ()) in in_both([(), ()]) {
+        let lines = ["cache-control: max-age=60", "etag: \"a\"", "last-modified: {-60}"];
+        let mut stack = Stack::says(policy, 200, &lines);
+        stack.ask(get("/")).await;
+        for (condition, status) in [("\"a\"", 304), ("*", 304), ("\"b\"", 200)] {
+            let read = stack.ask(with(head("/"), INM, condition)).await;
+            let got = (read.status(), read.text(), read.field("etag"));
+            assert_eq!(got, (status, "", Some("\"a\"")), "{condition}, {profile}");
+        }
+        assert_eq!(stack.calls(), 1);
+    }
+}

@@ -160,3 +160,21 @@ async fn section_4_4_the_target_goes_with_its_query_and_nothing_beside_it() {
         assert_after(target, "/elsewhere", stored, goes).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn section_4_4_whatever_is_not_known_to_be_safe_invalidates_where_it_did_not_fail() {
+    for method in ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "UNHEARD-OF", "get"] {
+        for status in (200..600).step_by(if method == "UNHEARD-OF" { 1 } else { 33 }) {
+            let expected = if status < 400 { Fetched } else { Hit };
+            for (profile, policy, expected) in in_both([expected, expected]) {
+                let mut stack = changing(policy, status, Vec::new());
+                let target = "http://example.com/a";
+                stack.ask(plain(target)).await;
+                stack.ask(request(method, target)).await;
+                assert_eq!(stack.calls(), 2);
+                let outcome = stack.outcome(plain(target)).await;
+                assert_eq!(outcome, expected, "{method} {status}, {profile}");
+            }
+        }
+    }
+}

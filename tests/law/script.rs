@@ -16,16 +16,16 @@ use tower::Layer;
 
 use crate::support::{BoxedOrigin, Read, Req, Res, answer_status, cache, call, get, origin, with};
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Every row in both profiles, each with its own outcome.
-pub fn in_both<T>([safe, reverse_proxy]: [T; 2]) -> [(&'static str, Profile, T); 2] {
+pub(crate) fn in_both<T>([safe, reverse_proxy]: [T; 2]) -> [(&'static str, Profile, T); 2] {
     [("safe", Profile::safe(), safe), ("reverse_proxy", Profile::reverse_proxy(), reverse_proxy)]
 }
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The origin was not asked.
     Hit,
     /// The origin was asked on a condition.
@@ -39,14 +39,14 @@ pub enum Outcome {
 type Seen = Arc<Mutex<Vec<(Method, HeaderMap)>>>;
 
 /// The layers of one cache, down to a scripted origin.
-pub struct Stack {
-    pub service: Respond<CacheService<BoxedOrigin>>,
+pub(crate) struct Stack {
+    pub(crate) service: Respond<CacheService<BoxedOrigin>>,
     seen: Seen,
 }
 
 impl Stack {
     /// `answer` gets the number of the call, from 0, and the request.
-    pub fn new<F>(profile: Profile, answer: F) -> Self
+    pub(crate) fn new<F>(profile: Profile, answer: F) -> Self
     where
         F: Fn(usize, &Req) -> Result<Res, BoxError> + Clone + Send + 'static,
     {
@@ -54,7 +54,7 @@ impl Stack {
     }
 
     /// The same with settings of the layer.
-    pub fn over<F>(layer: CacheLayer, answer: F) -> Self
+    pub(crate) fn over<F>(layer: CacheLayer, answer: F) -> Self
     where
         F: Fn(usize, &Req) -> Result<Res, BoxError> + Clone + Send + 'static,
     {
@@ -69,16 +69,16 @@ impl Stack {
 
     /// An origin that says the same each time, `answer` and the number of the call, and a 304 to who
     /// names its entity tag.
-    pub fn says(profile: Profile, status: u16, lines: &[&str]) -> Self {
+    pub(crate) fn says(profile: Profile, status: u16, lines: &[&str]) -> Self {
         Self::new(profile, saying(status, lines))
     }
 
-    pub async fn ask(&mut self, request: Req) -> Read {
+    pub(crate) async fn ask(&mut self, request: Req) -> Read {
         call(&mut self.service, request).await.unwrap()
     }
 
     /// What becomes of a request.
-    pub async fn outcome(&mut self, request: Req) -> Outcome {
+    pub(crate) async fn outcome(&mut self, request: Req) -> Outcome {
         let before = self.calls();
         let read = self.ask(request).await;
         match self.calls() - before {
@@ -91,19 +91,19 @@ impl Stack {
     }
 
     /// What becomes of a plain GET, so long after another.
-    pub async fn after(&mut self, wait: u32) -> Outcome {
+    pub(crate) async fn after(&mut self, wait: u32) -> Outcome {
         self.ask(get("/")).await;
         sleep(wait * SECOND).await;
         self.outcome(get("/")).await
     }
 
     /// How often the origin was asked.
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
     /// The method and the fields of the last request that the origin got.
-    pub fn last(&self) -> (Method, HeaderMap) {
+    pub(crate) fn last(&self) -> (Method, HeaderMap) {
         self.seen.lock().unwrap().last().unwrap().clone()
     }
 
@@ -115,7 +115,7 @@ impl Stack {
 }
 
 /// The answers of [`Stack::says`].
-pub fn saying(
+pub(crate) fn saying(
     status: u16,
     lines: &[&str],
 ) -> impl Fn(usize, &Req) -> Result<Res, BoxError> + Clone + Send + use<> {
@@ -134,7 +134,7 @@ pub fn saying(
 }
 
 /// An answer with these lines, in which `{n}` is the date `n` seconds from now.
-pub fn says(
+pub(crate) fn says(
     status: u16,
     lines: &[&str],
     body: impl Into<bytes::Bytes>,
@@ -145,7 +145,7 @@ pub fn says(
 }
 
 /// `line`, in which `{n}` is the date `n` seconds from now.
-pub fn dated(line: &str) -> String {
+pub(crate) fn dated(line: &str) -> String {
     match line.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?))) {
         Some((before, (offset, after))) => {
             format!("{before}{}{after}", at(offset.parse().unwrap()))
@@ -155,13 +155,13 @@ pub fn dated(line: &str) -> String {
 }
 
 /// The date `offset` seconds from now.
-pub fn at(offset: i64) -> String {
+pub(crate) fn at(offset: i64) -> String {
     let (now, distance) = (SystemTime::now(), Duration::from_secs(offset.unsigned_abs()));
     let at = if offset < 0 { now - distance } else { now + distance };
     String::from_utf8(date::format(at).to_vec()).unwrap()
 }
 
 /// A GET of `/` with this `Cache-Control`.
-pub fn asking(control: &str) -> Req {
+pub(crate) fn asking(control: &str) -> Req {
     with(get("/"), "cache-control", control)
 }

@@ -32,7 +32,7 @@ fn parameters(text: &str) -> Vec<String> {
 async fn rfc_9211_section_2_each_way_of_answering_has_its_member() {
     let v = |request, value| with(request, "x-v", value);
     // One after the other, each so long after the one before it.
-    let rows: [(u32, Req, &str); 16] = [
+    let rows: [(u32, Req, &str); 13] = [
         (0, get("/"), "fwd=uri-miss; fwd-status=200; stored"),
         (1, get("/"), "hit"),
         (0, head("/"), "hit"),
@@ -42,11 +42,8 @@ async fn rfc_9211_section_2_each_way_of_answering_has_its_member() {
         (0, v(get("/"), "1"), "hit"),
         (0, asking("no-cache"), "fwd=request; fwd-status=304"),
         (1, asking("max-age=0"), "fwd=request; fwd-status=304"),
-        (3, asking("max-age=2"), "fwd=request; fwd-status=304"),
-        (1, asking("min-fresh=30"), "fwd=request; fwd-status=304"),
         (0, asking("no-store"), "fwd=request; fwd-status=200"),
         (20, get("/"), "fwd=stale; fwd-status=304"),
-        (20, asking("no-cache"), "fwd=stale; fwd-status=304"),
         (1, other(Method::OPTIONS, "http://example.com/"), "fwd=method; fwd-status=200"),
         (1, other(Method::POST, "http://example.com/"), "fwd=method; fwd-status=200"),
     ];
@@ -57,6 +54,32 @@ async fn rfc_9211_section_2_each_way_of_answering_has_its_member() {
             let row = format!("{} {:?}, {profile}", request.method(), request.headers());
             let read = stack.ask(request.clone()).await;
             assert_eq!(member(&read), parameters(expected), "{row}");
+        }
+    }
+}
+
+// FAILS: what only a request forbids to use is called stale, and what is stale, where it asks for
+// validation, is not.
+#[tokio::test(start_paused = true)]
+async fn rfc_9211_section_2_2_it_is_the_request_that_a_fresh_answer_was_not_for_else_that_is_stale()
+{
+    for (age, control, expected) in [
+        (5, "no-cache", "request"),
+        (5, "max-age=0", "request"),
+        (5, "max-age=2", "request"),
+        (5, "min-fresh=8", "request"),
+        (20, "no-cache", "stale"),
+        (20, "max-age=2", "stale"),
+        (20, "min-fresh=8", "stale"),
+        (20, "x", "stale"),
+    ] {
+        for (profile, policy, ()) in in_both([(), ()]) {
+            let mut stack = Stack::says(policy, 200, LINES);
+            stack.ask(get("/")).await;
+            sleep(age * SECOND).await;
+            let read = stack.ask(asking(control)).await;
+            let expected = format!("fwd={expected}; fwd-status=304");
+            assert_eq!(member(&read), parameters(&expected), "{control} after {age} s, {profile}");
         }
     }
 }

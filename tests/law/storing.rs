@@ -117,6 +117,7 @@ async fn section_4_2_an_error_lives_a_minute_in_the_safe_profile_and_as_it_says_
     }
 }
 
+// FAILS: in a reverse proxy, where the requests of a key go as they came.
 /// The origin's word on one request's range is not what others are to be told.
 #[tokio::test(start_paused = true)]
 async fn section_3_a_416_of_the_origin_is_not_stored_for_those_who_ask_for_the_whole() {
@@ -135,5 +136,21 @@ async fn section_3_a_416_of_the_origin_is_not_stored_for_those_who_ask_for_the_w
         sleep(SECOND).await;
         let whole = stack.ask(get("/")).await;
         assert_eq!((whole.status(), whole.text()), (200, "whole"), "{profile}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn section_3_1_lines_are_stored_in_their_order_and_byte_for_byte() {
+    let lines =
+        ["x-many: b", "x-many: a, c", "x-many: ", "x-many: ü\t\"", "cache-control: max-age=60"];
+    for (profile, policy, ()) in in_both([(), ()]) {
+        let mut stack = Stack::says(policy, 200, &lines);
+        for _ in 0..2 {
+            let read = stack.ask(get("/")).await;
+            let got: Vec<_> =
+                read.parts.headers.get_all("x-many").iter().map(|it| it.as_bytes()).collect();
+            assert_eq!(got, ["b".as_bytes(), b"a, c", b"", "ü\t\"".as_bytes()], "{profile}");
+        }
+        assert_eq!(stack.calls(), 1);
     }
 }
