@@ -29,6 +29,8 @@ mod status_field;
 mod storing;
 #[path = "law/targeted.rs"]
 mod targeted;
+#[path = "law/updates.rs"]
+mod updates;
 #[path = "law/validation.rs"]
 mod validation;
 #[path = "law/variants.rs"]

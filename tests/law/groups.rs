@@ -140,6 +140,34 @@ async fn rfc_9875_section_2_2_1_what_a_change_invalidates_takes_its_group_along_
 
 // FAILS: there are no groups yet.
 #[tokio::test(start_paused = true)]
+async fn rfc_9875_section_2_a_304_puts_what_it_updates_into_its_own_groups() {
+    for (change, goes) in [("\"b\"", true), ("\"a\"", false)] {
+        let expected = if goes { Fetched } else { Hit };
+        for (profile, policy, expected) in in_both([expected, expected]) {
+            let mut stack = Stack::new(policy, move |_, request: &Req| {
+                let fresh = ["cache-control: max-age=600", "etag: \"1\""];
+                let validates = request.headers().contains_key("if-none-match");
+                Ok(match *request.method() {
+                    Method::GET if validates => {
+                        says(304, &[fresh[0], fresh[1], "cache-groups: \"b\""], "")
+                    }
+                    Method::GET => says(200, &[fresh[0], fresh[1], "cache-groups: \"a\""], "x"),
+                    _ => says(204, &[&format!("cache-group-invalidation: {change}")], ""),
+                })
+            });
+            stack.ask(request("GET", HERE)).await;
+            let mut reload = request("GET", HERE);
+            reload.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+            stack.ask(reload).await;
+            stack.ask(request("POST", "http://example.com/change")).await;
+            let outcome = stack.outcome(request("GET", HERE)).await;
+            assert_eq!(outcome, expected, "{change}, {profile}");
+        }
+    }
+}
+
+// FAILS: there are no groups yet.
+#[tokio::test(start_paused = true)]
 async fn rfc_9875_section_2_at_least_32_groups_of_32_letters_are_heeded() {
     let group = |number: usize| format!("{number:a>32}");
     let groups: Vec<_> = (0..32).map(|number| format!("x{}x", group(number))).collect();

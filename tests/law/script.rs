@@ -50,21 +50,15 @@ impl Stack {
     where
         F: Fn(usize, &Req) -> Result<Res, BoxError> + Clone + Send + 'static,
     {
-        Self::over(CacheLayer::new(cache()).policy(profile), answer)
-    }
-
-    /// The same with settings of the layer.
-    pub(crate) fn over<F>(layer: CacheLayer, answer: F) -> Self
-    where
-        F: Fn(usize, &Req) -> Result<Res, BoxError> + Clone + Send + 'static,
-    {
+        let layer = CacheLayer::new(cache()).policy(profile);
         let seen = Seen::default();
         let noted = Arc::clone(&seen);
         let (_, inner) = origin(move |call, request| {
             noted.lock().unwrap().push((request.method().clone(), request.headers().clone()));
             std::future::ready(answer(call, &request))
         });
-        Self { service: RespondLayer::new().layer(layer.layer(inner)), seen }
+        let cached = layer.layer(inner);
+        Self { service: RespondLayer::new().layer(cached), seen }
     }
 
     /// An origin that says the same each time, `answer` and the number of the call, and a 304 to who
@@ -131,6 +125,22 @@ pub(crate) fn saying(
         };
         Ok(if has(header::IF_NONE_MATCH) { says(304, &lines, "") } else { told })
     }
+}
+
+/// An origin whose first answer is a 200 of these lines, and whose second is this one.
+pub(crate) fn then(
+    policy: Profile,
+    first: &'static [&'static str],
+    (status, second): (u16, &'static [&'static str]),
+) -> Stack {
+    Stack::new(policy, move |call, _| {
+        Ok(match call {
+            0 => says(200, first, "old"),
+            1 if status == 304 => says(304, second, ""),
+            1 => says(status, second, "new"),
+            _ => says(200, first, format!("answer {call}")),
+        })
+    })
 }
 
 /// An answer with these lines, in which `{n}` is the date `n` seconds from now.
