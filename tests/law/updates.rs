@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     script::{Outcome::Hit, SECOND, Stack, asking, in_both, says, then},
-    support::{Req, at_once, get, with},
+    support::{Req, at_once, get},
 };
 
 #[tokio::test(start_paused = true)]
