@@ -40,7 +40,7 @@ pub fn parse(value: &[u8]) -> Option<SystemTime> {
     rest.in_year(year)
 }
 
-/// Reads a date; a two-digit year more than 50 years after `now` is of the century before.
+/// Reads a date; with a two-digit year, one more than 50 years after `now` is of the century before.
 #[must_use]
 pub fn parse_at(value: &[u8], now: SystemTime) -> Option<SystemTime> {
     let (year, rest) = layout(value)?;
@@ -49,7 +49,9 @@ pub fn parse_at(value: &[u8], now: SystemTime) -> Option<SystemTime> {
         // RFC 9110 §5.6.7: the latest year with these two digits that is not too far ahead.
         Year::Short(year) => {
             let horizon = civil_year(seconds(now).div_euclid(DAY)) + 50;
-            horizon - (horizon - year).rem_euclid(100)
+            let latest = horizon - (horizon - year).rem_euclid(100);
+            let in_this = layout(&format(now)).is_some_and(|(_, now)| rest.is_after(&now));
+            if latest == horizon && in_this { latest - 100 } else { latest }
         }
     };
     rest.in_year(year)
@@ -96,6 +98,11 @@ struct InYear {
 }
 
 impl InYear {
+    /// Whether it comes later in a year.
+    fn is_after(&self, other: &Self) -> bool {
+        (self.month, self.day, self.second) > (other.month, other.day, other.second)
+    }
+
     fn in_year(&self, year: i64) -> Option<SystemTime> {
         let length = match self.month {
             1 => 28 + i64::from(leap(year)),
@@ -287,7 +294,9 @@ mod tests {
         };
         let in_2026 = at(1_780_000_000);
         assert_eq!(year(b"Thursday, 18-Aug-50 02:01:18 GMT", in_2026), "2050");
-        assert_eq!(year(b"Thursday, 18-Aug-76 02:01:18 GMT", in_2026), "2076");
+        // It is May.
+        assert_eq!(year(b"Thursday, 18-Apr-76 02:01:18 GMT", in_2026), "2076");
+        assert_eq!(year(b"Thursday, 18-Aug-76 02:01:18 GMT", in_2026), "1976");
         assert_eq!(year(b"Thursday, 18-Aug-77 02:01:18 GMT", in_2026), "1977");
         assert_eq!(year(b"Thursday, 18-Aug-00 02:01:18 GMT", in_2026), "2000");
         assert_eq!(year(b"Thursday, 18-Aug-10 02:01:18 GMT", at(2_840_140_800)), "2110");

@@ -145,8 +145,34 @@ impl<'a> Parser<'a> {
     /// §4.2.7.
     fn byte_sequence(&mut self) -> Option<Item> {
         self.next();
-        self.run(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='));
-        self.take(b':').then_some(Item::Other)
+        let digits = self.run(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+        let padding = self.run(|byte| byte == b'=');
+        // RFC 4648 §4: the last group has two digits at least; padding may be missing.
+        let padded =
+            matches!((digits.len() % 4, padding.len()), (0 | 2 | 3, 0) | (2, 1 | 2) | (3, 1));
+        (self.take(b':') && padded).then_some(Item::Other)
+    }
+
+    /// §4.2.10: UTF-8, whose bytes beyond printable ASCII are two lower-case digits each.
+    fn display_string(&mut self) -> Option<Item> {
+        let mut text = Vec::new();
+        self.next();
+        if !self.take(b'"') {
+            return None;
+        }
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        loop {
+            match self.next()? {
+                b'"' => return String::from_utf8(text).is_ok().then_some(Item::Other),
+                b'%' => text.push(digit(self.next()?)? << 4 | digit(self.next()?)?),
+                plain @ 0x20..=0x7e => text.push(plain),
+                _ => return None,
+            }
+        }
     }
 
     /// §4.2.8.
@@ -156,28 +182,6 @@ impl<'a> Parser<'a> {
             b'0' => Some(Item::Boolean(false)),
             b'1' => Some(Item::Boolean(true)),
             _ => None,
-        }
-    }
-
-    /// §4.2.10: UTF-8, whose bytes beyond printable ASCII are two lower-case digits each.
-    fn display_string(&mut self) -> Option<Item> {
-        self.next();
-        if !self.take(b'"') {
-            return None;
-        }
-        let mut text = Vec::new();
-        loop {
-            match self.next()? {
-                b'"' => return String::from_utf8(text).is_ok().then_some(Item::Other),
-                b'%' => {
-                    let digits = [self.next()?, self.next()?];
-                    let [high, low] = digits
-                        .map(|digit| b"0123456789abcdef".iter().position(|&hex| hex == digit));
-                    text.push(u8::try_from(high? * 16 + low?).ok()?);
-                }
-                plain @ 0x20..=0x7e => text.push(plain),
-                _ => return None,
-            }
         }
     }
 
@@ -255,6 +259,11 @@ mod tests {
             "%\"%c3\"",
             "%\"%f\"",
             "%\"\u{e9}\"",
+            // §4.2.7: base64, with padding or without.
+            ":c:",
+            ":YQ=:=",
+            ":YWJj=:",
+            ":YQ===:",
             // §4.2.5: strings are printable ASCII, with two escapes.
             "\"open",
             "\"\\n\"",
@@ -304,6 +313,9 @@ mod tests {
             ("*", string("*")),
             ("::", Item::Other),
             (":YQ==:", Item::Other),
+            (":YQ:", Item::Other),
+            (":YWI=:", Item::Other),
+            (":YWJj:", Item::Other),
             ("?0", Item::Boolean(false)),
             ("?1", Item::Boolean(true)),
             ("@-5", Item::Other),

@@ -137,7 +137,8 @@ pub fn within(request: &HeaderMap, stored: &State, part: Part, held: u64) -> Opt
     // and those of a suffix from the last.
     match asked {
         Asked::From { first, last } => {
-            let end = last.min(part.first.saturating_add(held.saturating_sub(1)));
+            let held = part.first.saturating_add(held.saturating_sub(1)).min(part.total - 1);
+            let end = last.min(held);
             let inside = part.first <= first && first <= end;
             inside.then(|| Slice { skip: first - part.first, range: first..=end })
         }
@@ -314,6 +315,10 @@ mod tests {
             let slice = within(&request, &State::default(), part(4, 9, 10), 5);
             assert_eq!(slice.map(|slice| (slice.skip, slice.range)), expected, "{range}");
         }
+        // More than it says to have is no more of the whole.
+        let request = fields(&[(RANGE, "bytes=5-20")]);
+        let slice = within(&request, &State::default(), part(4, 9, 10), 20).unwrap();
+        assert_eq!((slice.skip, slice.range), (1, 5..=9));
     }
 
     #[test]

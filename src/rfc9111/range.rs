@@ -114,9 +114,21 @@ fn single(line: &[u8]) -> Option<Asked> {
     if first.is_empty() {
         return number(last).map(Asked::Last);
     }
+    if !last.is_empty() && is_less(last, first) {
+        return None;
+    }
     let first = number(first)?;
     let last = if last.is_empty() { u64::MAX } else { number(last)? };
-    (first <= last).then_some(Asked::From { first, last })
+    Some(Asked::From { first, last })
+}
+
+/// Compares numbers however many digits they have.
+fn is_less(one: &[u8], other: &[u8]) -> bool {
+    let [one, other] = [one, other].map(|digits| {
+        let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+        &digits[zeros..]
+    });
+    (one.len(), one) < (other.len(), other)
 }
 
 /// A number, held to the largest there is.
@@ -189,6 +201,7 @@ mod tests {
             "bytes=-",
             "bytes=5",
             "bytes=5-4",
+            "bytes=999999999999999999999999-99999999999999999999",
             "bytes=0-1,3-4",
             "bytes=0-1,-1",
             "bytes=a-b",
