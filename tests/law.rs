@@ -9,6 +9,8 @@ mod support;
 mod coming;
 #[path = "law/coming_parts.rs"]
 mod coming_parts;
+#[path = "law/coming_settings.rs"]
+mod coming_settings;
 #[path = "law/conditions.rs"]
 mod conditions;
 #[path = "law/freshness.rs"]

@@ -22,7 +22,7 @@ use super::{
     Cache, Shared,
     answer::append,
     body::Body,
-    request_key::{RequestKey, UriKey, authority_asked},
+    request_key::{RequestKey, Site, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
     unary::{Known, Terms},
@@ -98,6 +98,8 @@ pub(super) struct Caller {
     pub(super) class: Criticality,
     /// Its URI, as this layer sees it.
     pub(super) uri: Uri,
+    /// The origin that it is for.
+    pub(super) site: Option<Site>,
 }
 
 impl<B> Call<B> {
@@ -224,9 +226,8 @@ impl<K> Engine<K> {
                         self.refresh(inner, request, &inquiry, &key, stored.entry);
                         return ready(response);
                     }
-                    Reuse::Stale(_) => why = Fwd::Stale,
-                    Reuse::Validate if !ask.validates() => why = Fwd::Stale,
-                    _ => why = Fwd::Request,
+                    _ if self.is_fresh(&stored, inquiry.now) => why = Fwd::Request,
+                    _ => why = Fwd::Stale,
                 },
                 Found::Part(stored) => {
                     let fields = request.headers();
@@ -239,7 +240,8 @@ impl<K> Engine<K> {
                 Found::Nothing => {}
             }
         }
-        if share.leads == Leads::No && !self.cache.store.is_remote() {
+        let is_far = self.cache.store.is_remote() && share.from_storage != FromStorage::No;
+        if share.leads == Leads::No && !is_far {
             return Answering::Ready(Some(Err(Rejected::new(Reason::OnlyIfCached).into())));
         }
         let Some(key) = key.key() else {
@@ -270,9 +272,14 @@ impl<K> Engine<K> {
             Some(primary) if primary.len() < key.as_bytes().len() => Key::from(primary),
             _ => key.clone(),
         };
+        let site = match self.place {
+            Place::Coalesce => None,
+            Place::Cache => Site::asked(self.key.uri(&request), request.headers()),
+        };
         let caller = Caller {
             ask: inquiry.ask,
-            names: self.names(&primary, &request),
+            names: self.names(&primary, &request, site.as_ref()),
+            site,
             primary,
             why,
             tells: inquiry.tells,
@@ -294,7 +301,7 @@ impl<K> Engine<K> {
     }
 
     /// What an answer to this request is invalidated by, tags aside.
-    fn names<B>(&self, primary: &Key, request: &Request<B>) -> Box<[Slots]>
+    fn names<B>(&self, primary: &Key, request: &Request<B>, site: Option<&Site>) -> Box<[Slots]>
     where
         K: RequestKey<B>,
     {
@@ -304,11 +311,13 @@ impl<K> Engine<K> {
         let journal = &self.cache.journal;
         let uri = self.key.uri(request);
         let authority = authority_asked(uri, request.headers());
-        let uri = authority.map(|authority| journal.uri(authority, uri));
-        if let Some(uri) = uri {
+        // An operator names a URI whatever its scheme; what is unsafe changes those of its own origin.
+        let at_site = site.map(|site| journal.uri(site.name(), uri));
+        if let Some(uri) = at_site {
             journal.fetching(uri);
         }
-        std::iter::once(journal.key(primary)).chain(uri).collect()
+        let uri = authority.map(|authority| journal.uri(authority, uri));
+        std::iter::once(journal.key(primary)).chain(uri).chain(at_site).collect()
     }
 
     /// Answers `only-if-cached` from a store that is further away.

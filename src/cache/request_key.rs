@@ -231,9 +231,46 @@ pub(crate) fn authority_of(uri: &Uri) -> Result<&[u8], NoKey> {
     Ok(without_port(authority(uri, None)?))
 }
 
-/// The authority that a request is for, as URIs are invalidated by it.
+/// The authority that a request is for, without a default port of any scheme.
 pub(super) fn authority_asked<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a [u8]> {
     authority(uri, Some(fields)).ok().map(without_port)
+}
+
+/// Where a request goes (RFC 9110 §4.3.1): a scheme, as far as it is known, and an authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Site(Box<[u8]>);
+
+impl Site {
+    pub(super) fn asked(uri: &Uri, fields: &HeaderMap) -> Option<Self> {
+        let authority = authority(uri, Some(fields)).ok()?;
+        Some(Self::of(uri.scheme_str(), authority))
+    }
+
+    fn of(scheme: Option<&str>, authority: &[u8]) -> Self {
+        let authority = match scheme {
+            Some("http") => without(b":80", authority),
+            Some("https") => without(b":443", authority),
+            _ => without_port(authority),
+        };
+        let mut name = [scheme.unwrap_or_default().as_bytes(), b"//", authority].concat();
+        name.make_ascii_lowercase();
+        Self(name.into())
+    }
+
+    /// Its name: what has another one is of another origin.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The names of all that may be the same: who knows no scheme may mean either.
+    pub(super) fn same(uri: &Uri, fields: &HeaderMap) -> Vec<Self> {
+        let Ok(authority) = authority(uri, Some(fields)) else { return Vec::new() };
+        let schemes = match uri.scheme_str() {
+            Some(scheme) => vec![Some(scheme), None],
+            None => vec![None, Some("http"), Some("https")],
+        };
+        schemes.into_iter().map(|scheme| Self::of(scheme, authority)).collect()
+    }
 }
 
 fn without_port(authority: &[u8]) -> &[u8] {

@@ -16,7 +16,7 @@ use crate::{
     error::BoxError,
     journal::Condition,
     observe::{Event, Operation},
-    rfc9111::{freshness::Lifetime, language, reuse::Reuse, vary::Names},
+    rfc9111::{freshness::Lifetime, language, reuse::Reuse, stale::Demand, vary::Names},
     store::{Entry, Head, Key, KeyWriter, Record, Sharing, Variants},
 };
 
@@ -87,7 +87,7 @@ impl<K> Engine<K> {
             names.write_variant(request, &mut |bytes| key.raw(bytes));
             if !key.is_too_long()
                 && let Some(Record::Entry(entry)) = self.cache.store.peek(key.as_bytes())
-                && newest.as_ref().is_none_or(|(_, newest)| newest.head.born < entry.head.born)
+                && newest.as_ref().is_none_or(|(_, newest)| newest.is_older_than(&entry))
                 && !self.is_dead(&entry.head)
             {
                 newest = Some((index, entry));
@@ -133,6 +133,15 @@ impl<K> Engine<K> {
         Some(found)
     }
 
+    /// Whether it is for the request alone to say no.
+    pub(super) fn is_fresh(&self, stored: &Stored, now: Instant) -> bool {
+        let lifetime = stored.entry.head.lifetime().filter(|_| !stored.outdated);
+        lifetime.is_some_and(|lifetime| {
+            lifetime.demand != Demand::Always
+                && lifetime.current_age(stored.entry.resident(now)) < lifetime.fresh_for
+        })
+    }
+
     pub(super) fn reuse(&self, stored: &Stored, ask: &Ask, now: Instant) -> Reuse {
         let Stored { entry, outdated } = stored;
         let Some(lifetime) = entry.head.lifetime() else { return Reuse::Validate };
@@ -174,7 +183,7 @@ impl<K> Engine<K> {
                     let Some(variant) = key.key() else { continue };
                     if let Some(Record::Entry(entry)) = self.get(&variant).await
                         && *entry.key() == variant
-                        && newest.as_ref().is_none_or(|known| known.head.born < entry.head.born)
+                        && newest.as_ref().is_none_or(|known| known.is_older_than(&entry))
                         && !self.is_dead(&entry.head)
                     {
                         newest = Some(entry);

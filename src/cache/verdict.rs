@@ -30,7 +30,7 @@ use crate::{
     rfc9111::{
         Exchange, State,
         cache_status::CACHE_STATUS,
-        date,
+        date, groups,
         incomplete::Part,
         refusal::Refusal,
         stale::Demand,
@@ -47,8 +47,11 @@ const MOST_FIELDS: usize = 64;
 
 const MOST_FIELD_BYTES: usize = 32 * 1024;
 
-/// A key, a URI, and tags that an answer had over the time.
-const MOST_NAMES: usize = 2 + 2 * 64;
+/// More groups than this, and the answer is not kept: RFC 9875 §2.1 asks for 32 at least.
+const MOST_GROUPS: usize = 64;
+
+/// A key, a URI, the same at its origin, and tags and groups that an answer had over the time.
+const MOST_NAMES: usize = 3 + 2 * 64 + MOST_GROUPS;
 
 /// What is remembered of a key, and for whom.
 #[derive(Clone, Copy)]
@@ -169,6 +172,11 @@ impl<K> Engine<K> {
             Vary::None | Vary::Any => (None, Some(primary.clone())),
         };
         let names = self.names_of(taking.caller, &taking.answered);
+        if status == StatusCode::RANGE_NOT_SATISFIABLE && ask.range {
+            // It is about this one's range, and not about what all ask for.
+            self.not_stored(Refusal::Status);
+            return Verdict::Not(Unkept::Aside, None);
+        }
         let Some(key) = key else {
             // What tells this variant from others is too long for a key: it is nobody else's, and
             // says nothing of the others.
@@ -266,6 +274,14 @@ impl<K> Engine<K> {
         }
         let mut names = caller.names.to_vec();
         self.tags.read(answered, |tag| names.push(self.cache.journal.tag(tag)))?;
+        if let Some(site) = &caller.site {
+            let groups = groups::of(answered.response);
+            if groups.len() > MOST_GROUPS {
+                return Err(TooMany);
+            }
+            let groups = groups.iter();
+            names.extend(groups.map(|group| self.cache.journal.group(site.name(), group)));
+        }
         Ok(names.into())
     }
 
@@ -359,6 +375,10 @@ impl<K> Engine<K> {
         let received = answered.exchange.received;
         let undated = !update.contains_key(DATE);
         let mut fields = updating::freshen(&old.fields, &update, |_| true).ok()?;
+        // What was named and stored before it was, and what this update brings of it.
+        for name in &targeted::governing(profile, &fields).left_out {
+            fields.remove(name);
+        }
         if undated {
             // Neither the old date is its own, nor one of ours that says whole seconds alone.
             fields.remove(DATE);
@@ -376,7 +396,9 @@ impl<K> Engine<K> {
         let mut named = self.names_of(caller, &answered);
         if !self.tags.are_in(&update) {
             // What a 304 leaves unsaid holds, also where its field was not to be stored.
-            named = named.and_then(|named| with(&old.names, &named));
+            let unsaid: Vec<_> =
+                old.names.iter().copied().filter(|name| !name.is_group()).collect();
+            named = named.and_then(|named| with(&unsaid, &named));
         }
         let keep = self.keep(caller, &answered);
         let (sharing, fate) = match keep {
@@ -426,11 +448,18 @@ pub(super) fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMa
 
 /// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.
 pub(super) fn dated(fields: &mut HeaderMap, received: SystemTime) {
-    if !fields.contains_key(DATE)
+    if date_of(fields).is_none()
         && let Ok(now) = HeaderValue::from_bytes(&date::format(received))
     {
         fields.insert(DATE, now);
     }
+}
+
+/// The one valid `Date`.
+fn date_of(fields: &HeaderMap) -> Option<SystemTime> {
+    let mut lines = fields.get_all(DATE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    date::parse(line.as_bytes())
 }
 
 /// An event stream is each listener's own: who joins late has missed its beginning.

@@ -299,7 +299,8 @@ mod tests {
         assert_eq!(year(b"Thursday, 18-Aug-76 02:01:18 GMT", in_2026), "1976");
         assert_eq!(year(b"Thursday, 18-Aug-77 02:01:18 GMT", in_2026), "1977");
         assert_eq!(year(b"Thursday, 18-Aug-00 02:01:18 GMT", in_2026), "2000");
-        assert_eq!(year(b"Thursday, 18-Aug-10 02:01:18 GMT", at(2_840_140_800)), "2110");
+        assert_eq!(year(b"Thursday, 18-Aug-10 02:01:18 GMT", at(2_840_140_800)), "2010");
+        assert_eq!(year(b"Wednesday, 01-Jan-10 00:00:00 GMT", at(2_840_140_800)), "2110");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Structured dictionaries (RFC 9651 §3.2), as far as targeted fields are made of them.
+//! Structured dictionaries (RFC 9651 §3.2) and lists of strings (§3.1), as far as fields are made of them.
 
 use super::directive::is_token;
 
@@ -20,6 +20,26 @@ pub(super) fn dictionary(text: &[u8]) -> Option<Vec<(&[u8], Item)>> {
     Parser { rest: text }.dictionary()
 }
 
+/// The strings of a list (RFC 9651 §4.2.1), without their parameters; none where it is no list, or has
+/// a member of another type.
+pub(super) fn strings(text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut parser = Parser { rest: text };
+    let mut all = Vec::new();
+    parser.skip(b" ");
+    while let Some(byte) = parser.peek() {
+        if byte != b'"' {
+            return None;
+        }
+        let Item::Text(string) = parser.string()? else { return None };
+        all.push(string);
+        parser.parameters()?;
+        if !parser.comma()? {
+            break;
+        }
+    }
+    Some(all)
+}
+
 /// RFC 9651 §4.2; every step is none where the text is not what it should be.
 struct Parser<'a> {
     rest: &'a [u8],
@@ -35,18 +55,26 @@ impl<'a> Parser<'a> {
             let item = if self.take(b'=') { self.member()? } else { Item::Boolean(true) };
             self.parameters()?;
             members.push((key, item));
-            self.skip(b" \t");
-            if self.rest.is_empty() {
+            if !self.comma()? {
                 break;
             }
-            if !self.take(b',') {
-                return None;
-            }
-            self.skip(b" \t");
-            // A comma at the end is an error.
-            self.peek()?;
         }
         Some(members)
+    }
+
+    /// Whether another member follows.
+    fn comma(&mut self) -> Option<bool> {
+        self.skip(b" \t");
+        if self.rest.is_empty() {
+            return Some(false);
+        }
+        if !self.take(b',') {
+            return None;
+        }
+        self.skip(b" \t");
+        // A comma at the end is an error.
+        self.peek()?;
+        Some(true)
     }
 
     /// §4.2.1.1; the caller reads the parameters.

@@ -34,7 +34,8 @@
 //! | `range` | RFC 9110 §14: answering with a part |
 //! | `cache_status` | RFC 9211: telling what happened |
 //! | `targeted` | RFC 9213: directives for some caches only |
-//! | `dictionary` | RFC 9651 §3.2: the dictionaries that these are |
+//! | `groups` | RFC 9875: what is invalidated together |
+//! | `dictionary` | RFC 9651 §3.1, §3.2: the lists and dictionaries that these are |
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
@@ -65,6 +66,7 @@ mod directive;
 mod entity_tag;
 mod expires;
 pub mod freshness;
+pub mod groups;
 pub mod head;
 pub mod incomplete;
 pub mod invalidation;

@@ -27,7 +27,10 @@ use super::entity_tag::{EntityTag, OwnedTag, tags};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     tag: Option<OwnedTag>,
+    /// `Last-Modified`, or what stands in for it.
     modified: Option<SystemTime>,
+    /// Whether it is that.
+    has_modified: bool,
     date: Option<SystemTime>,
 }
 
@@ -43,8 +46,14 @@ impl State {
             None => date,
         };
         let tag = response.get(ETAG).and_then(|value| EntityTag::parse(value.as_bytes()));
-        let date = date.filter(|_| response.contains_key(LAST_MODIFIED));
-        Self { tag: tag.map(OwnedTag::from), modified, date }
+        let has_modified = response.contains_key(LAST_MODIFIED);
+        Self { tag: tag.map(OwnedTag::from), modified, has_modified, date }
+    }
+
+    /// Its `Date`.
+    #[must_use]
+    pub fn date(&self) -> Option<SystemTime> {
+        self.date
     }
 
     /// Whether the client already has what is stored, and is owed a 304 (RFC 9111 §4.3.2, RFC 9110
@@ -92,7 +101,9 @@ impl State {
         }
         match (at(asked, self.modified), self.modified, self.date) {
             // RFC 9110 §8.8.2.2: a date is strong once nothing else can happen in its second.
-            (Some(asked), Some(modified), Some(date)) => asked == modified && modified < date,
+            (Some(asked), Some(modified), Some(date)) => {
+                self.has_modified && asked == modified && modified < date
+            }
             _ => false,
         }
     }

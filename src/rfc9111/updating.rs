@@ -4,10 +4,10 @@ use std::{error::Error, fmt};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AGE, CONTENT_LENGTH, ETAG},
+    header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED},
 };
 
-use super::entity_tag::EntityTag;
+use super::{date, entity_tag::EntityTag};
 
 /// A stored head with the fields of the 304 that validated it (§3.2, §4.3.4).
 ///
@@ -25,6 +25,7 @@ pub fn freshen(
 ) -> Result<HeaderMap, NotThisOne> {
     let tag = match (stored.get(ETAG), update.get(ETAG)) {
         (stored, Some(update)) => tag_after(stored, update)?,
+        (_, None) if has_another_date(stored, update) => return Err(NotThisOne),
         _ => ETagAfter::AsStored,
     };
     let mut fresh = stored.clone();
@@ -69,6 +70,13 @@ impl Error for NotThisOne {}
 enum ETagAfter {
     AsStored,
     Updated,
+}
+
+/// §4.3.4: where `Last-Modified` is its only validator, it has to be that of the stored response.
+fn has_another_date(stored: &HeaderMap, update: &HeaderMap) -> bool {
+    let [stored, update] = [stored, update]
+        .map(|fields| fields.get(LAST_MODIFIED).and_then(|value| date::parse(value.as_bytes())));
+    matches!((stored, update), (Some(stored), Some(update)) if stored != update)
 }
 
 /// Whether the tag of a 304 is that of the stored response, and which of the two to keep.

@@ -69,6 +69,13 @@ pub enum Record {
 }
 
 impl Record {
+    pub(crate) fn into_entry(self) -> Option<Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Variants(_) => None,
+        }
+    }
+
     /// What it takes in memory, in bytes, its key left aside.
     pub fn weight(&self) -> u64 {
         match self {
@@ -144,6 +151,13 @@ impl Entry {
     /// How long it has been here.
     pub(crate) fn resident(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.head.born)
+    }
+
+    /// By its `Date`, which counts among variants (RFC 9111 §4.1); where these are the same, by when it
+    /// came.
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
+        let (own, others) = (&*self.head, &*other.head);
+        (own.state.date(), own.born) < (others.state.date(), others.born)
     }
 
     fn weight(&self) -> u64 {

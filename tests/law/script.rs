@@ -5,10 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use seawall::{
-    BoxError, CacheLayer, Profile, RespondLayer, cache::CacheService, respond::Respond,
+    BoxError, CacheLayer, Profile, RespondLayer, UriKey,
+    cache::{Again, CacheService},
+    respond::Respond,
     rfc9111::date,
 };
 use tokio::time::sleep;
@@ -38,9 +41,13 @@ pub(crate) enum Outcome {
 
 type Seen = Arc<Mutex<Vec<(Method, HeaderMap)>>>;
 
+fn empty() -> Empty<Bytes> {
+    Empty::new()
+}
+
 /// The layers of one cache, down to a scripted origin.
 pub(crate) struct Stack {
-    pub(crate) service: Respond<CacheService<BoxedOrigin>>,
+    pub(crate) service: Respond<CacheService<BoxedOrigin, Again<UriKey, fn() -> Empty<Bytes>>>>,
     seen: Seen,
 }
 
@@ -50,7 +57,8 @@ impl Stack {
     where
         F: Fn(usize, &Req) -> Result<Res, BoxError> + Clone + Send + 'static,
     {
-        let layer = CacheLayer::new(cache()).policy(profile);
+        let key = Again::new(UriKey::new(), empty as fn() -> _);
+        let layer = CacheLayer::new(cache()).policy(profile).key(key);
         let seen = Seen::default();
         let noted = Arc::clone(&seen);
         let (_, inner) = origin(move |call, request| {
