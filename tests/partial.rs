@@ -18,6 +18,8 @@ mod heads;
 mod herds;
 #[path = "partial/languages.rs"]
 mod languages;
+#[path = "partial/model.rs"]
+mod model;
 #[path = "partial/odd.rs"]
 mod odd;
 #[path = "partial/posts.rs"]
