@@ -10,6 +10,8 @@ mod origin;
 
 #[path = "partial/again.rs"]
 mod again;
+#[path = "partial/far.rs"]
+mod far;
 #[path = "partial/growing.rs"]
 mod growing;
 #[path = "partial/heads.rs"]
@@ -34,3 +36,5 @@ mod sockets;
 mod tails;
 #[path = "partial/unproven.rs"]
 mod unproven;
+#[path = "partial/useless.rs"]
+mod useless;

@@ -45,6 +45,25 @@ async fn callers_of_two_ranges_and_of_the_whole_are_three_calls_and_each_gets_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn ranges_that_are_fetched_at_the_same_time_grow_into_one() {
+    let mut world = World::new();
+    let requests = ["0-1", "6-7", "2-3", "8-9", "4-5"].map(ranged);
+    for read in at_once(&world.service, requests).await {
+        assert_eq!(read.unwrap().text().len(), 2);
+    }
+    settled().await;
+    assert_eq!(world.calls(), 5);
+    // Whatever order they came in, none was mixed with another.
+    for read in at_once(&world.service, ["0-1", "8-9", "4-5", "3-4"].map(ranged)).await {
+        let read = read.unwrap();
+        let first: usize = read.text()[..1].parse().unwrap();
+        assert_eq!(read.text(), &DIGITS[first..first + 2]);
+    }
+    world.get().await;
+    assert!(world.holds_all().await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_asks_on_another_condition_has_a_flight_of_its_own() {
     let world = World::new();
     let requests = [

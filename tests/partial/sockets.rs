@@ -109,7 +109,11 @@ fn is_whole(answer: &Answer) {
 
 /// The first four bytes are stored; `rest` comes for the others.
 async fn completed(rest: Vec<Play>) {
-    let (origin, seen) = playing(vec![sized("0-3"), rest]).await;
+    completed_after(sized("0-3"), rest).await;
+}
+
+async fn completed_after(first: Vec<Play>, rest: Vec<Play>) {
+    let (origin, seen) = playing(vec![first, rest]).await;
     let cache = cache();
     let addr = serve_before(&cache, origin.addr).await;
     let first = range(addr, "0-3").await;
@@ -138,6 +142,15 @@ async fn a_part_is_completed_by_a_rest_with_a_length() {
 async fn a_part_is_completed_by_a_rest_that_ends_with_its_connection() {
     let rest = format!("{HEAD}content-range: bytes 4-9/10\r\n\r\n456789");
     completed(vec![bytes(rest), Play::Close]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_may_come_in_chunks_or_end_with_its_connection() {
+    let head = || format!("{HEAD}content-range: bytes 0-3/10\r\n");
+    let chunked = head() + "transfer-encoding: chunked\r\n\r\n1\r\n0\r\n3\r\n123\r\n0\r\n\r\n";
+    completed_after(vec![bytes(chunked)], sized("4-9")).await;
+    let closing = head() + "\r\n0123";
+    completed_after(vec![bytes(closing), Play::Close], sized("4-9")).await;
 }
 
 // FAILS: the 200 that is made of a chunked 206 has its `Transfer-Encoding` beside the `Content-Length`
