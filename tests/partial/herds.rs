@@ -121,3 +121,24 @@ async fn those_who_wait_for_a_whole_that_is_completed_are_two_calls_in_all() {
     assert_eq!(world.calls(), 2);
     yield_now().await;
 }
+
+/// RFC 9111 §3.5.
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_for_one_with_credentials_is_that_ones_alone() {
+    for (control, calls) in
+        [("max-age=600", 11), ("private, max-age=600", 11), ("public, max-age=600", 1)]
+    {
+        let world = World::new();
+        world.origin.says(&[("cache-control", control), ("etag", "\"v1\"")]);
+        let ask = |number: u32| with(ranged("2-5"), "authorization", &format!("Bearer {number}"));
+        let requests = (0..10).map(ask).chain([ranged("2-5")]);
+        for read in at_once(&world.service, requests).await {
+            assert_eq!(part(&read.unwrap()), (206, Some("bytes 2-5/10"), "2345"));
+        }
+        let asked = world.origin.state().asked.clone();
+        assert_eq!(asked.len(), calls, "{control}");
+        let all: std::collections::HashSet<_> =
+            asked.iter().map(|one| one.field("authorization").map(str::to_owned)).collect();
+        assert_eq!(all.len(), calls, "each asked for itself: {control}");
+    }
+}

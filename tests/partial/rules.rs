@@ -284,3 +284,18 @@ async fn a_part_that_is_too_large_itself_is_passed_on() {
     later(Duration::from_secs(121).as_secs()).await;
     assert_eq!(world.range("0-99").await.cache_status(), "hit");
 }
+
+/// RFC 9110 §15.1: a 206 is among the statuses that a lifetime may be guessed of.
+#[tokio::test(start_paused = true)]
+async fn the_lifetime_of_a_part_is_guessed_where_that_of_a_whole_is() {
+    let modified = [("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    for (profile, stored) in
+        [(Profile::reverse_proxy(), true), (Profile::safe().store_partial(true), false)]
+    {
+        let mut world = World::with(profile);
+        world.origin.says(&modified);
+        world.range("2-5").await;
+        later(86_400).await;
+        assert_eq!(world.holds("2-5").await, stored);
+    }
+}

@@ -195,3 +195,12 @@ async fn a_request_that_wants_its_answer_validated_is_not_answered_from_a_part()
         assert_eq!(world.calls(), 2, "{directive}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_is_too_long_for_a_flight_of_its_own_is_cut_from_the_whole() {
+    let mut world = World::new();
+    let long = format!("{}2-5", "0".repeat(300));
+    assert_eq!(part(&world.range(&long).await), (206, Some("bytes 2-5/10"), "2345"));
+    assert_eq!(world.origin.last().range(), (None, None));
+    assert!(world.holds_all().await);
+}
