@@ -18,6 +18,8 @@ mod growing;
 mod heads;
 #[path = "partial/herds.rs"]
 mod herds;
+#[path = "partial/invalidated.rs"]
+mod invalidated;
 #[path = "partial/languages.rs"]
 mod languages;
 #[path = "partial/model.rs"]
@@ -28,6 +30,8 @@ mod odd;
 mod posts;
 #[path = "partial/rules.rs"]
 mod rules;
+#[path = "partial/sequences.rs"]
+mod sequences;
 #[path = "partial/slices.rs"]
 mod slices;
 #[path = "partial/sockets.rs"]

@@ -1,8 +1,7 @@
-//! Random requests at random moments against an origin that changes: whatever parts are stored, joined
-//! and completed, every answer is one version of the content, and one that it may be.
+//! An origin whose content changes, and which answers any request for it; and what an answer that a
+//! client got has to be.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,25 +9,17 @@ use std::{
 use bytes::Bytes;
 use fastrand::Rng;
 use http::{Method, Response, StatusCode};
-use http_body_util::Empty;
-use seawall::{BoxError, Cache, CacheLayer, Invalidation, Profile, UriKey, cache::Again};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
-use tower::{Layer, ServiceExt, service_fn, util::BoxCloneService};
+use seawall::BoxError;
+use tokio::time::Instant;
 
 use crate::{
-    origin::{AnyBody, Service, scripted},
+    origin::{AnyBody, scripted},
     support::{
         Read, Req,
         bodies::{Step, Steps},
-        boxed, cache_builder, get, head, read, with,
+        boxed, get, head, streamed, with,
     },
 };
-
-/// So many sequences of each kind, unless `SEAWALL_SCHEDULES` says otherwise.
-const SEQUENCES: u64 = 6_000;
 
 const LIFETIME: Duration = Duration::from_secs(10);
 /// The longest that an answer may have been on its way: it is as old as its head.
@@ -36,15 +27,15 @@ const WAY: Duration = Duration::from_secs(2);
 
 /// One state of the content.
 #[derive(Clone, Debug)]
-struct Version {
-    number: usize,
-    tag: Option<String>,
-    body: Bytes,
+pub(crate) struct Version {
+    pub(crate) number: usize,
+    pub(crate) tag: Option<String>,
+    pub(crate) body: Bytes,
 }
 
 impl Version {
     /// No two of fewer than 26 versions have the same byte in the same place.
-    fn random(number: usize, random: &mut Rng, all_tagged: bool) -> Self {
+    pub(crate) fn random(number: usize, random: &mut Rng, all_tagged: bool) -> Self {
         let tag = match random.u8(..10) {
             0 if !all_tagged => None,
             0 | 1 => Some(format!("W/\"{number}\"")),
@@ -67,14 +58,14 @@ impl Version {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Range {
+pub(crate) enum Range {
     From(usize, usize),
     Open(usize),
     Last(usize),
 }
 
 impl Range {
-    fn random(random: &mut Rng) -> Self {
+    pub(crate) fn random(random: &mut Rng) -> Self {
         match random.u8(..6) {
             0 => Self::Open(random.usize(..14)),
             1 => Self::Last(random.usize(1..14)),
@@ -116,19 +107,19 @@ impl Range {
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
-struct Call {
-    method: Method,
-    range: Option<Range>,
-    if_range: Option<String>,
-    if_none_match: Option<String>,
-    validates: bool,
-    at: Instant,
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) range: Option<Range>,
+    pub(crate) if_range: Option<String>,
+    pub(crate) if_none_match: Option<String>,
+    pub(crate) validates: bool,
+    pub(crate) at: Instant,
     /// The last invalidation before it.
-    floor: Option<Instant>,
+    pub(crate) floor: Option<Instant>,
 }
 
 impl Call {
-    fn request(&self) -> Req {
+    pub(crate) fn request(&self) -> Req {
         let mut request = if self.method == Method::HEAD { head("/") } else { get("/") };
         let range = self.range.map(Range::field);
         let control = self.validates.then(|| "no-cache".to_owned());
@@ -147,33 +138,33 @@ impl Call {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    answers: usize,
-    hits: usize,
-    parts: usize,
-    wholes: usize,
-    collapsed: usize,
-    tails: usize,
-    completed: usize,
-    grown: usize,
-    unmodified: usize,
-    failed: usize,
+pub(crate) struct Counts {
+    pub(crate) answers: usize,
+    pub(crate) hits: usize,
+    pub(crate) parts: usize,
+    pub(crate) wholes: usize,
+    pub(crate) collapsed: usize,
+    pub(crate) tails: usize,
+    pub(crate) completed: usize,
+    pub(crate) grown: usize,
+    pub(crate) unmodified: usize,
+    pub(crate) failed: usize,
 }
 
-struct State {
-    versions: Vec<Version>,
+pub(crate) struct State {
+    pub(crate) versions: Vec<Version>,
     /// Since when the content was which version.
-    history: Vec<(Instant, usize)>,
-    random: Rng,
+    pub(crate) history: Vec<(Instant, usize)>,
+    pub(crate) random: Rng,
     /// It fails now and then.
-    fails: bool,
+    pub(crate) fails: bool,
     /// It answers with another range than was asked for, or with the whole, now and then.
-    lies: bool,
-    gave_whole: bool,
-    counts: Counts,
+    pub(crate) lies: bool,
+    pub(crate) gave_whole: bool,
+    pub(crate) counts: Counts,
 }
 
-type Shared = Arc<Mutex<State>>;
+pub(crate) type Shared = Arc<Mutex<State>>;
 
 impl State {
     fn now(&self) -> &Version {
@@ -189,7 +180,7 @@ impl State {
         })
     }
 
-    fn answer(&mut self, request: &Req) -> Result<Response<AnyBody>, BoxError> {
+    pub(crate) fn answer(&mut self, request: &Req) -> Result<Response<AnyBody>, BoxError> {
         let field = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
         let version = self.now().clone();
         let (total, number) = (version.body.len(), version.number.to_string());
@@ -217,7 +208,7 @@ impl State {
         }
         let Some(range) = range else {
             self.gave_whole = true;
-            return Ok(self.streamed(StatusCode::OK, &fields, version.body));
+            return Ok(self.streamed(StatusCode::OK, &fields, &version.body));
         };
         let part = match (range.of(total), lie) {
             (part, 1) => part.map(|(first, last)| (first.saturating_sub(1), last)),
@@ -233,7 +224,7 @@ impl State {
         let said = format!("bytes {first}-{last}/{total}");
         fields.push(("content-range", &said));
         let body = version.body.slice(first..=last);
-        Ok(self.streamed(StatusCode::PARTIAL_CONTENT, &fields, body))
+        Ok(self.streamed(StatusCode::PARTIAL_CONTENT, &fields, &body))
     }
 
     /// In up to three frames, with or without a length, and not always to the end.
@@ -241,7 +232,7 @@ impl State {
         &mut self,
         status: StatusCode,
         fields: &[(&str, &str)],
-        body: Bytes,
+        body: &Bytes,
     ) -> Response<AnyBody> {
         let random = &mut self.random;
         let mut cuts = [random.usize(..=body.len()), random.usize(..=body.len())];
@@ -261,13 +252,13 @@ impl State {
             true => fields.push(("content-length", &length)),
             false => fields.push(("transfer-encoding", "chunked")),
         }
-        let mut response = crate::support::streamed(&fields, Steps::new(steps)).map(boxed);
+        let mut response = streamed(&fields, Steps::new(steps)).map(boxed);
         *response.status_mut() = status;
         response
     }
 
     /// Panics where this is not one version of the content that the caller may have.
-    fn check(&mut self, call: &Call, answer: Result<(Instant, Read), BoxError>) {
+    pub(crate) fn check(&mut self, call: &Call, answer: Result<(Instant, Read), BoxError>) {
         self.counts.answers += 1;
         let (at, read) = match answer {
             Ok((at, read)) if read.status() != 503 => (at, read),
@@ -340,223 +331,4 @@ impl State {
         let (first, last) = said.split_once('/').unwrap().0.split_once('-').unwrap();
         (first.parse().unwrap(), last.parse().unwrap())
     }
-}
-
-struct Sequence {
-    shared: Shared,
-    cache: Cache,
-    service: Service,
-    random: Rng,
-    floor: Option<Instant>,
-    /// One request in so many is for the whole.
-    rarity: u8,
-    calls: Vec<(Call, JoinHandle<Result<(Instant, Read), BoxError>>)>,
-}
-
-impl Sequence {
-    fn new(seed: u64, again: bool) -> Self {
-        let mut random = Rng::with_seed(seed);
-        let all_tagged = random.bool();
-        let versions = (0..5).map(|number| Version::random(number, &mut random, all_tagged));
-        let state = State {
-            versions: versions.collect(),
-            history: vec![(Instant::now(), 0)],
-            fails: random.u8(..4) == 0,
-            lies: random.u8(..4) == 0,
-            gave_whole: false,
-            counts: Counts::default(),
-            random: random.fork(),
-        };
-        let shared: Shared = Arc::new(Mutex::new(state));
-        let origin = Arc::clone(&shared);
-        let inner = service_fn(move |request: Req| {
-            let origin = Arc::clone(&origin);
-            async move {
-                let wait = |origin: &Shared| origin.lock().unwrap().random.u64(..200);
-                let before = wait(&origin);
-                sleep(Duration::from_millis(before)).await;
-                let answer = origin.lock().unwrap().answer(&request);
-                let after = wait(&origin);
-                sleep(Duration::from_millis(after)).await;
-                answer
-            }
-        });
-        let cache = cache_builder().invalidation_slots(1_024).build();
-        let profile = Profile::reverse_proxy().stale_when_unreachable(false);
-        let layer = CacheLayer::new(cache.clone()).policy(profile);
-        let inner = BoxCloneService::new(inner);
-        let service: Service = if again {
-            let layer = layer.key(Again::new(UriKey::new(), Empty::<Bytes>::new));
-            BoxCloneService::new(layer.layer(inner).map_response(|answer| answer.map(boxed)))
-        } else {
-            BoxCloneService::new(layer.layer(inner).map_response(|answer| answer.map(boxed)))
-        };
-        let rarity = [2, 8, 20][random.usize(..3)];
-        Self { shared, cache, service, random, floor: None, rarity, calls: Vec::new() }
-    }
-
-    fn tag(&mut self) -> Option<String> {
-        let versions = &self.shared.lock().unwrap().versions;
-        versions[self.random.usize(..versions.len())].tag.clone()
-    }
-
-    fn change(&mut self) {
-        let mut shared = self.shared.lock().unwrap();
-        let next = self.random.usize(..shared.versions.len());
-        shared.history.push((Instant::now(), next));
-    }
-
-    async fn invalidate(&mut self, soft: bool) {
-        let what = Invalidation::everything();
-        let what = if soft { what.soft() } else { what };
-        self.cache.invalidator().invalidate(&what).await;
-        self.floor = Some(Instant::now());
-    }
-
-    async fn pause(&mut self, most: u64) {
-        sleep(Duration::from_millis(self.random.u64(..most))).await;
-    }
-
-    fn call(&mut self, range: Option<Range>, all_tagged: bool) {
-        let if_range = (range.is_some() && self.random.u8(..5) == 0).then(|| self.tag()).flatten();
-        let if_none_match = (self.random.u8(..30) == 0).then(|| self.tag()).flatten();
-        // Without a tag a HEAD tells by the length alone, which is not enough here.
-        let head = all_tagged && self.random.u8(..30) == 0;
-        let call = Call {
-            method: if head { Method::HEAD } else { Method::GET },
-            range,
-            if_range,
-            if_none_match,
-            validates: self.random.u8(..15) == 0,
-            at: Instant::now(),
-            floor: self.floor,
-        };
-        let (service, request) = (self.service.clone(), call.request());
-        let answer = tokio::spawn(async move {
-            let response = service.oneshot(request).await?;
-            let at = Instant::now();
-            Ok((at, read(response).await?))
-        });
-        self.calls.push((call, answer));
-    }
-
-    async fn run(mut self) -> Counts {
-        let all_tagged = self.shared.lock().unwrap().versions.iter().all(|one| one.tag.is_some());
-        for _ in 0..self.random.usize(8..24) {
-            match self.random.u8(..20) {
-                0 => self.change(),
-                1 => {
-                    let soft = self.random.bool();
-                    self.invalidate(soft).await;
-                }
-                // What a rest may come to: nothing but a beginning is stored.
-                3 | 4 => {
-                    self.invalidate(false).await;
-                    let beginning = Range::From(0, self.random.usize(..8));
-                    self.call(Some(beginning), all_tagged);
-                    self.pause(1_500).await;
-                    if self.random.u8(..4) == 0 {
-                        self.change();
-                    }
-                    self.call(None, all_tagged);
-                }
-                2 => sleep(Duration::from_secs(self.random.u64(..12))).await,
-                _ => {
-                    let ranged = self.random.u8(..self.rarity) > 0;
-                    let range = ranged.then(|| Range::random(&mut self.random));
-                    self.call(range, all_tagged);
-                }
-            }
-            if self.random.u8(..3) > 0 {
-                self.pause(600).await;
-            }
-        }
-        for (call, answer) in std::mem::take(&mut self.calls) {
-            let answer = answer.await.unwrap();
-            let shown = format!("{call:?}\n{answer:?}");
-            let shown = Shown(shown);
-            self.shared.lock().unwrap().check(&call, answer);
-            std::mem::forget(shown);
-        }
-        sleep(Duration::from_secs(5)).await;
-        let figures = self.cache.figures();
-        let left = (figures.flights, figures.followers, figures.orphans, figures.filling);
-        assert_eq!(left, (0, 0, 0, 0), "{figures:?}");
-        let counts = self.shared.lock().unwrap().counts;
-        counts
-    }
-}
-
-/// Says what it was that a check panicked at.
-struct Shown(String);
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        println!("{}", self.0);
-    }
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
-async fn random_sequences(again: bool) {
-    let seed = number_of("SEAWALL_SEED").unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
-    let many = number_of("SEAWALL_SCHEDULES").unwrap_or(SEQUENCES);
-    let sequences = match number_of("SEAWALL_SCHEDULE") {
-        Some(one) => one..one + 1,
-        None => 0..many,
-    };
-    println!("SEAWALL_SEED={seed}");
-    let mut all = Counts::default();
-    for number in sequences {
-        let mut of_this = DefaultHasher::new();
-        (seed, number).hash(&mut of_this);
-        let whose = Shown(format!("SEAWALL_SCHEDULE={number}"));
-        let Counts {
-            answers,
-            hits,
-            parts,
-            wholes,
-            collapsed,
-            tails,
-            completed,
-            grown,
-            unmodified,
-            failed,
-        } = Sequence::new(of_this.finish(), again).run().await;
-        std::mem::forget(whose);
-        for (sum, more) in [
-            (&mut all.answers, answers),
-            (&mut all.hits, hits),
-            (&mut all.parts, parts),
-            (&mut all.wholes, wholes),
-            (&mut all.collapsed, collapsed),
-            (&mut all.tails, tails),
-            (&mut all.completed, completed),
-            (&mut all.grown, grown),
-            (&mut all.unmodified, unmodified),
-            (&mut all.failed, failed),
-        ] {
-            *sum += more;
-        }
-    }
-    println!("{many} sequences: {all:?}");
-    if number_of("SEAWALL_SCHEDULE").is_none() && many >= 1_000 {
-        let often = [all.hits, all.parts, all.wholes, all.collapsed];
-        assert!(often.iter().all(|&times| times as u64 > many / 4), "{all:?}");
-        let tails = [all.tails, all.completed];
-        assert!(!again || tails.iter().all(|&times| times as u64 > many / 20), "{all:?}");
-        assert!(all.grown as u64 > many / 200 && all.failed > 0 && all.unmodified > 0, "{all:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_answer_is_one_version_that_its_caller_may_have() {
-    random_sequences(false).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_answer_is_one_version_that_its_caller_may_have_also_where_the_rest_is_asked_for() {
-    random_sequences(true).await;
 }
