@@ -28,7 +28,9 @@ async fn who_can_ask_again_asks_without_condition_and_gets_the_new() {
         &[("cache-control", "max-age=60"), ("last-modified", MODIFIED)],
     ] {
         let mut world = changed(World::new(), fields).await;
-        let read = world.ask(with(get("/"), "accept-language", "de")).await;
+        let mut request = with(get("/"), "accept-language", "de");
+        request.extensions_mut().insert(7_u32);
+        let read = world.ask(request).await;
         assert_whole(&read, "abcdefghij");
         assert_eq!(read.cache_status(), "fwd=stale; fwd-status=200; stored", "{fields:?}");
         let asked = world.origin.state().asked.clone();
@@ -39,6 +41,7 @@ async fn who_can_ask_again_asks_without_condition_and_gets_the_new() {
         assert_ne!(conditions(1), (false, false), "{fields:?}");
         assert_eq!(conditions(2), (false, false), "{fields:?}");
         assert_eq!(asked[2].field("accept-language"), Some("de"), "it is the same request");
+        assert_eq!((asked[1].beside, asked[2].beside), (Some(7), Some(7)));
         let read = world.get().await;
         assert_whole(&read, "abcdefghij");
         assert_eq!((read.cache_status(), world.calls()), ("hit", 3));

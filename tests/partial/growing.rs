@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use crate::{
     origin::{DIGITS, SECOND, V1, V2, World, assert_whole, later, part, ranged, scripted, settled},
-    support::{asked, get, with},
+    support::{asked, get, head, with},
 };
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +58,7 @@ async fn parts_that_leave_nothing_out_are_the_whole() {
         assert_eq!((read.cache_status(), read.field("age")), ("hit", Some("3")), "{ranges:?}");
         let read = world.ask(with(get("/"), "if-none-match", "\"v1\"")).await;
         assert_eq!(read.status(), 304);
-        let read = world.ask(crate::support::head("/")).await;
+        let read = world.ask(head("/")).await;
         assert_eq!((read.status(), read.field("content-length")), (200, Some("10")));
         assert_eq!(part(&world.range("3-6").await), (206, Some("bytes 3-6/10"), "3456"));
         assert_eq!(part(&world.range("10-").await), (416, Some("bytes */10"), ""));

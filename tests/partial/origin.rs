@@ -38,6 +38,8 @@ type Answer = Result<Response<AnyBody>, BoxError>;
 pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) fields: HeaderMap,
+    /// What somebody above has put beside it.
+    pub(crate) beside: Option<u32>,
 }
 
 impl Asked {
@@ -115,7 +117,8 @@ impl Origin {
     fn answer(&self, request: &Req) -> Answer {
         let state = &mut *self.state();
         let (method, fields) = (request.method().clone(), request.headers().clone());
-        let asked = Asked { method, fields };
+        let beside = request.extensions().get().copied();
+        let asked = Asked { method, fields, beside };
         state.asked.push(asked.clone());
         state.next.pop_front().unwrap_or_else(|| Ok(state.answer(&asked)))
     }

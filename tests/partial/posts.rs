@@ -8,7 +8,7 @@ use tower::ServiceExt;
 
 use crate::{
     origin::{DIGITS, SECOND, V1, World, assert_whole, later, part, requested, scripted, settled},
-    support::{Req, asked, bodies::Step, bodies::Steps, boxed, get, head, streamed, with},
+    support::{Req, asked, at_once, bodies::Step, bodies::Steps, boxed, get, head, streamed, with},
 };
 
 const TEN: (&str, &str) = ("cache-control", "max-age=600");
@@ -54,7 +54,7 @@ async fn it_never_answers_another_post() {
     }
     assert_eq!(world.calls(), 2);
     let posts = (0..10).map(|_| post());
-    crate::support::at_once(&world.service, posts).await;
+    at_once(&world.service, posts).await;
     assert_eq!(world.calls(), 12);
 }
 

@@ -1,12 +1,10 @@
 //! Whether a part is stored, and how long it is good for: by the rules that any answer is.
 
-use std::time::Duration;
-
 use seawall::Profile;
 
 use crate::{
     origin::{DIGITS, V1, World, assert_whole, later, part, ranged, scripted},
-    support::{cache_builder, get, with},
+    support::{bodies::Steps, boxed, cache_builder, get, streamed, with},
 };
 
 #[tokio::test(start_paused = true)]
@@ -151,8 +149,8 @@ async fn parts_of_what_is_too_large_are_stored() {
         let mut world = World::over(cache_builder().max_body(1_000), Profile::reverse_proxy());
         world.origin.has(large.clone(), V1);
         if !sized {
-            let steps = crate::support::bodies::Steps::frames(20, 100);
-            let answer = crate::support::streamed(V1, steps).map(crate::support::boxed);
+            let steps = Steps::frames(20, 100);
+            let answer = streamed(V1, steps).map(boxed);
             world.origin.next(Ok(answer));
         }
         assert_eq!(world.get().await.body.len(), 2_000);
@@ -183,7 +181,7 @@ async fn a_part_that_is_too_large_itself_is_passed_on() {
     assert_eq!((read.status(), read.body.len()), (206, 2_000));
     assert_eq!(world.cache.figures().records, 0);
     assert_eq!(world.range("0-99").await.cache_status(), "fwd=uri-miss; fwd-status=206; stored");
-    later(Duration::from_secs(121).as_secs()).await;
+    later(121).await;
     assert_eq!(world.range("0-99").await.cache_status(), "hit");
 }
 

@@ -3,7 +3,7 @@
 use seawall::Profile;
 
 use crate::{
-    origin::{DIGITS, V1, V2, World, assert_whole, later, part, ranged},
+    origin::{DIGITS, V1, V2, World, assert_whole, later, part, ranged, scripted},
     support::{get, head, with},
 };
 
@@ -105,7 +105,7 @@ async fn in_the_safe_profile_a_range_is_fetched_whole() {
 #[tokio::test(start_paused = true)]
 async fn an_origin_without_ranges_answers_a_range_with_the_whole_and_that_is_stored() {
     let mut world = World::new();
-    world.origin.next(Ok(crate::origin::scripted(200, &[V1], DIGITS)));
+    world.origin.next(Ok(scripted(200, &[V1], DIGITS)));
     let read = world.range("2-5").await;
     assert_eq!(part(&read), (206, Some("bytes 2-5/10"), "2345"));
     assert_whole(&world.get().await, DIGITS);

@@ -1,6 +1,9 @@
 //! Bodies that end with their connection: whether they are all there nobody can tell.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Response, Version};
@@ -10,10 +13,11 @@ use crate::{
     origin::{AnyBody, DIGITS, World, assert_whole, later, scripted},
     support::{
         bodies::{Step, Steps},
-        boxed, cache, get, head,
+        boxed, cache, cache_builder, get, head,
         sockets::{
             Upstream,
             client::{Answer, get as ask},
+            eventually,
             origin::{Play, bytes, scripted as plays},
             serve_cached,
         },
@@ -155,7 +159,6 @@ async fn a_part_that_ends_with_its_connection_says_how_long_it_is() {
 /// Two answers in a row, of an origin that plays this.
 async fn twice(profile: Profile, script: Vec<Play>) -> (usize, [Answer; 2]) {
     let origin = plays(move |_, _| script.clone()).await;
-    let stored = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let cache = cache();
     let addr = serve_cached(&cache, profile, Upstream::http1(origin.addr)).await;
     let first = ask(addr, "/").await;
@@ -163,8 +166,7 @@ async fn twice(profile: Profile, script: Vec<Play>) -> (usize, [Answer; 2]) {
         let figures = cache.figures();
         figures.flights == 0 && figures.filling == 0
     };
-    crate::support::sockets::eventually("at rest", ends).await;
-    drop(stored);
+    eventually("at rest", ends).await;
     let second = ask(addr, "/").await;
     (origin.calls(), [first, second])
 }
@@ -206,9 +208,9 @@ async fn over_sockets_a_reset_is_an_end_of_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_is_told_why_they_are_not_stored() {
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let noted = std::sync::Arc::clone(&told);
-    let builder = crate::support::cache_builder().observer(move |event: &Event<'_>| {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
+    let builder = cache_builder().observer(move |event: &Event<'_>| {
         if let Event::NotStored(refusal) = event {
             noted.lock().unwrap().push(format!("{refusal:?}"));
         }
