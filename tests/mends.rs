@@ -3,6 +3,17 @@
 
 mod support;
 
+#[path = "mends/flights.rs"]
+mod flights;
+#[path = "mends/heads.rs"]
+mod heads;
+#[path = "mends/parts.rs"]
+mod parts;
+#[path = "mends/posts.rs"]
+mod posts;
+#[path = "mends/scripted.rs"]
+mod scripted;
+
 use std::{
     sync::{
         Arc,
