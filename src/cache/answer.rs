@@ -7,7 +7,7 @@ use std::{
 
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE},
+    header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, TRANSFER_ENCODING},
     response::Parts,
 };
 use tokio::{sync::oneshot, time::Instant};
@@ -285,8 +285,12 @@ fn cut_of_part(head: &Head, fields: &mut HeaderMap, request: &HeaderMap, held: u
     // It was looked at before it was taken: a part is never given for more than it holds.
     let Some((part, Slice { skip, range })) = slice else { return Portion::Unsatisfiable };
     let take = range.end() - range.start() + 1;
-    incomplete::without_digest(fields);
+    if take != held {
+        incomplete::without_digest(fields);
+    }
     fields.insert(CONTENT_RANGE, range::content_range(&range, part.total));
+    // RFC 9112 §6.2: what has a length is not chunked.
+    fields.remove(TRANSFER_ENCODING);
     fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
     Portion::Part(Cut { skip, take })
 }

@@ -109,7 +109,9 @@ where
                     lead.leave(true);
                     return;
                 }
-                part = Some(stored.entry);
+                // What may not answer this caller is not completed for it either.
+                let reuse = engine.reuse(&stored, &call.caller.ask, now);
+                part = (reuse != Reuse::NotForThisRequest).then_some(stored.entry);
                 None
             }
             Found::OtherVariants | Found::Nothing => None,
@@ -129,7 +131,7 @@ where
             deadline,
         };
         let came = match asking.ask(inner, question, &mut stored).await {
-            Came::Answer(came) => came,
+            Came::Answer(came) => *came,
             Came::Freshened(both, status) => {
                 let (before, freshened) = *both;
                 let landing = Landing { lead, answer, caller: &caller, asked: &asked };
@@ -280,8 +282,7 @@ impl<K> Engine<K> {
                 let key = entry.key().clone();
                 lead.end(End::Aside);
                 let _ = answer.send(led);
-                let is_far = self.cache.store.is_remote();
-                if caller.ask.kind == Kind::Get || is_far || self.is_still(before) {
+                if caller.ask.kind == Kind::Get || self.is_still(before).await {
                     self.remove(&key).await;
                 }
             }
@@ -289,7 +290,7 @@ impl<K> Engine<K> {
                 answered_by(&lead, entry.clone());
                 let _ = answer.send(led);
                 // A HEAD has a flight of its own: that of a GET may have stored another meanwhile.
-                if caller.ask.kind == Kind::Head && !self.is_still(before) {
+                if caller.ask.kind == Kind::Head && !self.is_still(before).await {
                     return lead.leave(false);
                 }
                 // Nobody waits for the store any more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, StatusCode,
-    header::{IF_RANGE, RANGE},
+    header::{CONTENT_RANGE, IF_RANGE, RANGE},
     response::Parts,
 };
 use tokio::time::Instant;
@@ -114,17 +114,24 @@ impl<K> Engine<K> {
     }
 
     /// A part with what is stored already; `None`: it is not to be stored.
-    pub(super) async fn with_what_is_stored(&self, entry: Entry) -> Option<Entry> {
+    pub(super) async fn with_what_is_stored(&self, primary: &Key, entry: Entry) -> Option<Entry> {
         let part = entry.head.part?;
+        if part.is_all() && entry.body.len() as u64 == part.length() {
+            return Some(whole_of(&entry));
+        }
         if !incomplete::agrees(self.policy.profile(), part, entry.body.len() as u64) {
             self.not_stored(Refusal::PartialContent);
             return None;
         }
         let key = entry.key();
-        let before = match self.cache.store.peek(key.as_bytes()) {
-            None if self.cache.store.is_remote() => self.get(key).await,
-            near => near,
-        };
+        let first = self.record(primary).await;
+        // Nor does it by what it varies by: the list of variants takes the place of an answer that does not
+        // vary, and the other way round.
+        let varies = entry.head.vary.is_some();
+        if first.as_ref().is_some_and(|first| matches!(first, Record::Variants(_)) != varies) {
+            return None;
+        }
+        let before = if varies { self.record(key).await } else { first };
         let before = match before {
             Some(Record::Entry(before)) if before.key() == key => self.alive(before),
             _ => Found::Nothing,
@@ -172,6 +179,14 @@ impl<K> Engine<K> {
         head.names = with(&before.head.names, &head.names).ok()?;
         Some(Entry { head: Arc::new(head), body, ..entry.clone() })
     }
+}
+
+/// A part that has every byte, as the whole that it is.
+fn whole_of(entry: &Entry) -> Entry {
+    let mut head = Head::clone(&entry.head);
+    head.fields.remove(CONTENT_RANGE);
+    (head.status, head.counts_as, head.part) = (StatusCode::OK, StatusCode::OK, None);
+    Entry { head: Arc::new(head), ..entry.clone() }
 }
 
 /// The bytes of two parts that touch.

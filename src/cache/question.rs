@@ -48,7 +48,7 @@ pub(super) struct Question<B> {
 /// What came of it.
 pub(super) enum Came<R> {
     /// An answer.
-    Answer(Answer<R>),
+    Answer(Box<Answer<R>>),
     /// What is stored is still good; with the status that said so.
     Freshened(Box<(Stored, Freshened)>, StatusCode),
     /// A layer below refused, and has an answer of its own for that.
@@ -141,7 +141,7 @@ impl<K> Asking<'_, K> {
                     Completed::Kept(kept) => {
                         let (beginning, completed) = (part.body, Some(kept));
                         let answer = Answer { parts, body, exchange, behind, beginning, completed };
-                        return Came::Answer(answer);
+                        return Came::Answer(Box::new(answer));
                     }
                     Completed::NotKept => None,
                     Completed::Not => Some(part),
@@ -149,7 +149,7 @@ impl<K> Asking<'_, K> {
             } else {
                 let (beginning, completed) = (Bytes::new(), None);
                 let answer = Answer { parts, body, exchange, behind, beginning, completed };
-                return Came::Answer(answer);
+                return Came::Answer(Box::new(answer));
             };
             if let Some(entry) = of_no_use {
                 engine.remove(entry.key()).await;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout};
 
 use super::engine::{Caller, Engine};
@@ -217,9 +217,9 @@ impl<K> Engine<K> {
         let stores = lead.may_store()
             && !self.is_dead(&entry.head)
             && !self.is_off_for(caller, fields)
-            && !self.has_newer(&entry);
+            && !self.has_newer(caller, &entry).await;
         let entry = match entry.head.part {
-            Some(_) if stores => self.with_what_is_stored(entry).await,
+            Some(_) if stores => self.with_what_is_stored(&caller.primary, entry).await,
             _ => Some(entry),
         };
         let stores = stores && entry.is_some();
@@ -270,28 +270,40 @@ impl<K> Engine<K> {
     }
 
     /// Whether another flight, of a HEAD or of a range or of nobody else, has stored what it asked for later.
-    fn has_newer(&self, entry: &Entry) -> bool {
-        let stored = self.cache.store.peek(entry.key().as_bytes()).and_then(Record::into_entry);
-        stored.is_some_and(|stored| {
+    async fn has_newer(&self, caller: &Caller, entry: &Entry) -> bool {
+        let record = match self.cache.store.peek(entry.key().as_bytes()) {
+            None if caller.in_part || caller.asked_by != Method::GET => {
+                self.record(entry.key()).await
+            }
+            near => near,
+        };
+        record.and_then(Record::into_entry).is_some_and(|stored| {
             stored.head.asked > entry.head.asked && !self.is_dead(&stored.head)
         })
     }
 
-    /// Whether `entry` is what is stored under its key; of what is far that is not known.
-    pub(super) fn is_still(&self, entry: &Entry) -> bool {
-        let stored = self.cache.store.peek(entry.key().as_bytes()).and_then(Record::into_entry);
-        stored.is_some_and(|stored| Arc::ptr_eq(&stored.head, &entry.head))
+    /// Whether `entry` is what is stored under its key.
+    pub(super) async fn is_still(&self, entry: &Entry) -> bool {
+        let stored = self.record(entry.key()).await.and_then(Record::into_entry);
+        stored.is_some_and(|stored| {
+            Arc::ptr_eq(&stored.head, &entry.head)
+                || (stored.head.state == entry.head.state && stored.body == entry.body)
+        })
+    }
+
+    /// What is stored, near or far.
+    pub(super) async fn record(&self, key: &Key) -> Option<Record> {
+        match self.cache.store.peek(key.as_bytes()) {
+            None if self.cache.store.is_remote() => self.get(key).await,
+            near => near,
+        }
     }
 
     /// What is stored is another than what is at the origin: it is stale from now on.
     pub(super) async fn outdate(&self, entry: &Entry) {
         let Some(lifetime) = entry.head.lifetime() else { return };
-        if self.cache.store.is_remote() {
-            // Whether it is still there is not known: a miss does no harm.
-            return self.remove(entry.key()).await;
-        }
         let age = lifetime.current_age(entry.resident(Instant::now()));
-        if age >= lifetime.fresh_for || !self.is_still(entry) {
+        if age >= lifetime.fresh_for || !self.is_still(entry).await {
             return;
         }
         let mut head = Head::clone(&entry.head);

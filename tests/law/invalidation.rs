@@ -119,7 +119,6 @@ async fn section_4_4_location_and_content_location_count_for_the_same_origin() {
     }
 }
 
-// FAILS: schemes and default ports are not told apart in what is invalidated.
 #[tokio::test(start_paused = true)]
 async fn section_4_4_what_another_scheme_has_is_of_another_origin() {
     for (target, location, stored) in [
@@ -134,7 +133,6 @@ async fn section_4_4_what_another_scheme_has_is_of_another_origin() {
     }
 }
 
-// FAILS: the same for the target itself.
 #[tokio::test(start_paused = true)]
 async fn section_4_4_a_change_over_one_scheme_leaves_what_another_has() {
     for (target, stored) in [

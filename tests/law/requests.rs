@@ -68,8 +68,6 @@ async fn section_5_2_1_7_with_nothing_stored_it_is_504_and_the_origin_is_not_ask
     }
 }
 
-// FAILS: no-store, or a condition that the origin alone can judge, sends a request to the origin,
-// whatever else it says.
 #[tokio::test(start_paused = true)]
 async fn section_5_2_1_7_only_if_cached_goes_to_no_origin_whatever_else_is_asked() {
     let no_store = || asking("only-if-cached, no-store");

@@ -58,8 +58,6 @@ async fn rfc_9211_section_2_each_way_of_answering_has_its_member() {
     }
 }
 
-// FAILS: what only a request forbids to use is called stale, and what is stale, where it asks for
-// validation, is not.
 #[tokio::test(start_paused = true)]
 async fn rfc_9211_section_2_2_it_is_the_request_that_a_fresh_answer_was_not_for_else_that_is_stale()
 {

@@ -117,7 +117,6 @@ async fn section_4_2_an_error_lives_a_minute_in_the_safe_profile_and_as_it_says_
     }
 }
 
-// FAILS: in a reverse proxy, where the requests of a key go as they came.
 /// The origin's word on one request's range is not what others are to be told.
 #[tokio::test(start_paused = true)]
 async fn section_3_a_416_of_the_origin_is_not_stored_for_those_who_ask_for_the_whole() {

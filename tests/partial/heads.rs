@@ -27,10 +27,9 @@ async fn begun() -> World {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_names_the_same_content_updates_what_is_stored() {
-    let rows: [&[(&str, &str)]; 6] = [
+    let rows: [&[(&str, &str)]; 5] = [
         &[("etag", "\"v1\"")],
         &[("last-modified", EARLY)],
-        &[("content-length", "10")],
         &[("etag", "\"v1\""), ("last-modified", EARLY)],
         &[("etag", "\"v1\""), ("content-length", "10")],
         &[("etag", "\"v1\""), ("last-modified", EARLY), ("content-length", "10")],

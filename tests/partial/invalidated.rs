@@ -89,7 +89,6 @@ async fn an_unsafe_request_that_succeeds_kills_parts() {
     assert!(!world.holds("2-5").await);
 }
 
-// FAILS: what is joined keeps the fence of the part before, so that it stays stale for good.
 /// The same strong tag says that it is still the same.
 #[tokio::test(start_paused = true)]
 async fn a_part_invalidated_softly_is_good_again_once_the_origin_has_confirmed_it() {
@@ -103,7 +102,6 @@ async fn a_part_invalidated_softly_is_good_again_once_the_origin_has_confirmed_i
     assert!(world.holds("2-5").await, "what has just come is fresh");
 }
 
-// FAILS: the same where the rest of it was asked for, and came: one validation too many.
 #[tokio::test(start_paused = true)]
 async fn a_part_invalidated_softly_is_good_again_as_the_whole_that_it_was_completed_to() {
     let mut world = World::new();

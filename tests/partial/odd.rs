@@ -65,8 +65,12 @@ async fn a_206_of_another_length_than_its_range_is_passed_on_and_stored_by_the_l
                 false => scripted(206, &[V1, &[range], &[("content-length", &length)]], body),
             };
             world.origin.next(Ok(answer));
-            let read = world.range("4-9").await;
-            assert_eq!(part(&read), (206, Some(range.1), body), "{profile:?}");
+            // What does not say how long it is has to be as long as its range.
+            let fails = unsized_one && body.len() != 6 && profile == Profile::reverse_proxy();
+            match world.try_ask(ranged("4-9")).await {
+                Ok(read) => assert_eq!(part(&read), (206, Some(range.1), body), "{profile:?}"),
+                Err(error) => assert!(fails, "{error}: {body} {profile:?}"),
+            }
             assert_eq!(world.holds("4-5").await, stored, "{body} {unsized_one} {profile:?}");
         }
     }
@@ -118,7 +122,6 @@ async fn a_part_of_another_range_than_was_asked_for_is_stored_as_what_it_says_to
     assert!(world.holds("2-8").await);
 }
 
-// FAILS: a 416 to the range that went to the origin is stored as the answer to any GET of the URI.
 /// RFC 9110 §15.5.17: it is about the range, and says nothing of the representation.
 #[tokio::test(start_paused = true)]
 async fn a_416_answers_nobody_else_however_long_it_is_good_for() {
@@ -128,7 +131,6 @@ async fn a_416_answers_nobody_else_however_long_it_is_good_for() {
     assert_eq!(world.range("10-").await.status(), 416);
     assert_whole(&world.get().await, DIGITS);
 }
-// FAILS: the same, in the place of the part.
 #[tokio::test(start_paused = true)]
 async fn a_416_leaves_a_stored_part_where_it_is() {
     let fields = [("content-range", "bytes */10"), ("cache-control", "max-age=600")];
@@ -153,8 +155,6 @@ async fn a_part_that_is_cut_is_an_error_and_not_stored() {
     assert_eq!(world.range("2-5").await.text(), "2345");
 }
 
-// FAILS: the same for a key that is left alone, whose requests go as they came; also where parts are
-// not stored at all.
 #[tokio::test(start_paused = true)]
 async fn a_416_for_a_key_that_is_left_alone_answers_nobody_else_either() {
     let fields = [("content-range", "bytes */2000"), ("cache-control", "max-age=600")];

@@ -87,7 +87,7 @@ async fn what_is_not_a_plain_success_with_both_fields_is_not_stored() {
         (reverse_proxy(), 200, &[ITSELF, ("cache-control", "max-age=9, private")], false),
         (reverse_proxy(), 200, &[ITSELF, ("cache-control", "max-age=0")], false),
         (reverse_proxy(), 200, &[TEN, ITSELF, ("vary", "*")], false),
-        (reverse_proxy(), 200, &[TEN, ITSELF, ("set-cookie", "a=b")], true),
+        (reverse_proxy(), 200, &[TEN, ITSELF, ("set-cookie", "a=b")], false),
         (safe(), 200, &[TEN, ITSELF, ("set-cookie", "a=b")], false),
         (reverse_proxy(), 404, &[TEN, ITSELF], false),
         (reverse_proxy(), 500, &[TEN, ITSELF], false),
@@ -252,8 +252,6 @@ async fn what_is_invalidated_meanwhile_is_not_stored() {
     assert!(is_stored_after(&Invalidation::tag("u"), 1.5).await);
 }
 
-// FAILS: whether it was alone is asked of its key and its URI; its tags are not known before its
-// answer, and an invalidation of these while the origin answered is forgotten.
 #[tokio::test(start_paused = true)]
 async fn what_is_invalidated_by_its_tag_while_the_origin_answers_is_not_stored() {
     assert!(!is_stored_after(&Invalidation::tag("t"), 0.5).await);

@@ -57,8 +57,6 @@ async fn a_part_for_all_is_not_given_to_one_with_credentials_of_its_own() {
     assert_eq!(world.calls(), 2);
     assert!(world.holds("2-5").await);
 }
-// FAILS: the rest of a part is asked for on behalf of one whom the part may not answer (RFC 9111 §3.5);
-// what comes may not be kept for that one, so the part goes and the whole is asked for: two calls each.
 #[tokio::test(start_paused = true)]
 async fn a_whole_that_one_with_credentials_asks_for_costs_the_others_nothing_of_their_part() {
     let mut world = World::new();
