@@ -25,6 +25,8 @@ mod row;
 mod admin;
 #[path = "wire/answers.rs"]
 mod answers;
+#[path = "wire/codings.rs"]
+mod codings;
 #[path = "wire/deception.rs"]
 mod deception;
 #[path = "wire/directives.rs"]
@@ -78,16 +80,13 @@ fn rows() -> Vec<Row> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_row_of_the_tables_comes_out_as_it_says_in_both_profiles() {
     let rows = rows();
-    let (safe, reverse_proxy) =
-        tokio::join!(played(&rows, Profile::Safe), played(&rows, Profile::ReverseProxy));
-    let requests = safe.requests + reverse_proxy.requests;
+    let (requests, wrong) = in_both_profiles(&rows).await;
     let mut hazards = BTreeMap::<&str, usize>::new();
     for row in &rows {
         *hazards.entry(row.hazard).or_default() += 1;
     }
     let each: Vec<String> = hazards.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
     println!("{requests} raw requests, {} rows in both profiles: {}", rows.len(), each.join(", "));
-    let wrong = [safe.wrong, reverse_proxy.wrong].concat();
     assert!(wrong.is_empty(), "{} wrong\n\n{}", wrong.len(), wrong.join("\n\n"));
     assert!(rows.len() >= 150 && requests >= 600, "{} rows, {requests} requests", rows.len());
     for hazard in row::HAZARDS {
@@ -95,12 +94,22 @@ async fn every_row_of_the_tables_comes_out_as_it_says_in_both_profiles() {
     }
 }
 
-struct Played {
-    requests: usize,
-    wrong: Vec<String>,
+// FAILS: the gateway takes off `Transfer-Encoding` whole, though only chunks have been undone; and it
+// leaves out of answers what their `Connection` names, `Vary` and `Set-Cookie` included.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_coding_is_lost_on_the_way_and_connection_hides_nothing_that_is_for_all() {
+    let (_, wrong) = in_both_profiles(&codings::rows()).await;
+    assert!(wrong.is_empty(), "{} wrong\n\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
-async fn played(rows: &[Row], profile: Profile) -> Played {
+/// How many requests there were, and which rows came out otherwise than they say.
+async fn in_both_profiles(rows: &[Row]) -> (usize, Vec<String>) {
+    let (safe, reverse_proxy) =
+        tokio::join!(played(rows, Profile::Safe), played(rows, Profile::ReverseProxy));
+    (safe.0 + reverse_proxy.0, [safe.1, reverse_proxy.1].concat())
+}
+
+async fn played(rows: &[Row], profile: Profile) -> (usize, Vec<String>) {
     let mut stage = Stage::set(profile).await;
     let mut wrong = Vec::new();
     for (at, row) in rows.iter().enumerate() {
@@ -109,5 +118,9 @@ async fn played(rows: &[Row], profile: Profile) -> Played {
             wrong.push(format!("{profile:?}: {} {}\n{what}\n{scene}", row.hazard, row.name));
         }
     }
-    Played { requests: stage.requests(), wrong }
+    // What comes after an answer can only do harm on a connection that is used again.
+    let (connections, requests) = (stage.connections(), stage.requests());
+    println!("{profile:?}: {requests} requests, {connections} connections to the origin");
+    assert!(connections < requests / 4, "{connections} connections for {requests} requests");
+    (requests, wrong)
 }

@@ -55,6 +55,14 @@ fn public() -> Vec<Row> {
         let first = format!("GET /ROW/other HTTP/1.1\nhost: a\nx-user: Eve\n{fields}\n\n");
         rows.push(row("S20", fields, plays([STORED, NOT]), first, BOB, Kept, Kept).before(ANN));
     }
+    // RFC 9111 §4.4: one host's answers invalidate nothing of another's.
+    for fields in ["location: http://a/ROW", "content-location: http://a/ROW", "location: //a/ROW"]
+    {
+        let done = format!("HTTP/1.1 201 Created\nx-for: USER\n{fields}\ncontent-length: 0\n\n");
+        let first = "POST /ROW/other HTTP/1.1\nhost: b\nx-user: Eve\ncontent-length: 0\n\n";
+        let name = format!("from another host: {fields}");
+        rows.push(row("S20", name, plays([STORED, &done]), first, BOB, Kept, Kept).before(ANN));
+    }
     rows.push(
         row(
             "S20",

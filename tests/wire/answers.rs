@@ -168,6 +168,9 @@ fn more() -> Vec<Row> {
     const NEXT: &str = "GET /ROW/next HTTP/1.1\nhost: a\nx-user: Bob\n\n";
     [
         ("another answer", format!("{FINE}{EVIL}")),
+        ("another answer, some time later", format!("{FINE}<later>{EVIL}")),
+        ("half an answer, some time later", format!("{FINE}<later>HTTP/1.1 200 OK\nx-evil: ")),
+        ("a line, some time later", format!("{FINE}<later>\n")),
         ("half an answer", format!("{FINE}HTTP/1.1 200 OK\ncontent-length: 4\nx-evil")),
         ("more of the body than its length", format!("{FINE} and evil")),
         ("a line", format!("{FINE}\n")),

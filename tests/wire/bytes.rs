@@ -1,22 +1,31 @@
 //! Bytes as the tables write them, and answers read from bytes.
 
-/// The bytes of a text: a line's end is CRLF, `\u{240a}` (␊) is LF alone, `\r` is CR alone, any other
+/// The bytes of a text: a line's end is CRLF, `␊` (U+240A) is LF alone, `\r` is CR alone, any other
 /// character up to `\u{ff}` is the byte of that number.
 pub(crate) fn encoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => bytes.extend(b"\r\n"),
-            '␊' => bytes.push(b'\n'),
-            c => bytes.push(u8::try_from(u32::from(c)).expect("a byte")),
+    let mut bytes = Vec::with_capacity(text.len() + 64);
+    for (at, line) in text.split('\n').enumerate() {
+        if at > 0 {
+            bytes.extend(b"\r\n");
         }
+        if line.is_ascii() {
+            bytes.extend(line.as_bytes());
+            continue;
+        }
+        bytes.extend(line.chars().map(|c| match c {
+            '␊' => b'\n',
+            c => u8::try_from(u32::from(c)).expect("a byte"),
+        }));
     }
     bytes
 }
 
 /// Every byte as the character of its number, so that nothing is lost.
 pub(crate) fn decoded(bytes: &[u8]) -> String {
-    bytes.iter().map(|&byte| char::from(byte)).collect()
+    match str::from_utf8(bytes) {
+        Ok(text) if bytes.is_ascii() => text.to_owned(),
+        _ => bytes.iter().map(|&byte| char::from(byte)).collect(),
+    }
 }
 
 /// The user of a request that names none.
@@ -24,6 +33,9 @@ pub(crate) const NOBODY: &str = "any";
 
 /// Ends a text whose connection ends with it.
 pub(crate) const CUT: &str = "<cut>";
+
+/// What follows it is sent once the answer before it has landed.
+pub(crate) const LATER: &str = "<later>";
 
 /// One answer as it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

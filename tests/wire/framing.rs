@@ -55,10 +55,19 @@ fn doubtful() -> Vec<Row> {
         let first = format!("POST /ROW HTTP/1.1\nhost: a\nx-user: Eve\n{framing}\n\n0\n\n{INNER}");
         row("S13", name, kept(), first, BOB, Refused(400), Refused(400))
     })
+    .chain([row(
+        "S13",
+        "chunks in HTTP/1.0",
+        kept(),
+        format!("POST /ROW HTTP/1.0\nhost: a\ntransfer-encoding: chunked\n\n0\n\n{INNER}"),
+        BOB,
+        Refused(400),
+        Refused(400),
+    )])
     .collect()
 }
 
-/// Bodies that hold a request, and Bob's own after them on the same connection, as behind a proxy
+/// Bodies that hold a request, and Ann's own after them on the same connection, as behind a proxy
 /// that shares connections. Each is answered with his own.
 fn pipelined() -> Vec<Row> {
     let length = encoded(INNER).len();

@@ -148,6 +148,11 @@ fn tells_nothing(answer: &Answer, secrets: &[String]) -> Judged {
     for secret in secrets {
         check(!said.contains(secret), || format!("an answer tells of {secret}"))?;
     }
+    if answer.owner().is_none() {
+        let inner = ["/src/", "os error", "hyper", "panicked", "127.0.0.1"];
+        let says = inner.iter().find(|what| answer.body.contains(**what));
+        check(says.is_none(), || format!("an answer of the gateway's own says {says:?}"))?;
+    }
     let known = |part: &str| {
         let name = part.split_once('=').map_or(part, |(name, _)| name);
         // What the gateway refuses by itself, it names.

@@ -107,6 +107,15 @@ fn methods() -> Vec<Row> {
             Kept,
         ),
         row(
+            "S2",
+            "an empty line before the request",
+            plays([FOR]),
+            "\nGET /ROW HTTP/1.1\nhost: a\nx-user: Eve\n\n",
+            BOB,
+            Kept,
+            Kept,
+        ),
+        row(
             "S1",
             "HTTP/1.0 without a host is for the origin itself",
             plays([FOR]),

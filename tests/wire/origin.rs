@@ -8,10 +8,11 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
 use crate::{
-    bytes::{CUT, NOBODY, chunks, decoded, encoded, find},
+    bytes::{CUT, LATER, NOBODY, chunks, decoded, encoded, find},
     row::Origin,
 };
 
@@ -40,6 +41,16 @@ impl Seen {
 pub(crate) struct Raw {
     pub(crate) addr: SocketAddr,
     state: Arc<Mutex<State>>,
+    /// Tells connections to send what they hold back; they tell when they have.
+    later: watch::Sender<usize>,
+    sent: watch::Receiver<usize>,
+}
+
+/// One connection's ends of the same.
+#[derive(Clone)]
+struct Later {
+    asked: watch::Receiver<usize>,
+    done: watch::Sender<usize>,
 }
 
 struct State {
@@ -47,6 +58,8 @@ struct State {
     /// The path that the row's texts call ROW.
     name: String,
     seen: Vec<Seen>,
+    /// How many connections there have been since the beginning.
+    connections: usize,
 }
 
 impl Raw {
@@ -54,21 +67,40 @@ impl Raw {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let plays = Origin::Plays(Vec::new());
-        let state = State { plays, name: String::new(), seen: Vec::new() };
+        let state = State { plays, name: String::new(), seen: Vec::new(), connections: 0 };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
+        let ((later, asked), (done, sent)) = (watch::channel(0), watch::channel(0));
+        let ends = Later { asked, done };
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                // What is sent later is not to wait for the gateway's next bytes.
+                stream.set_nodelay(true).unwrap();
+                lock(&shared).connections += 1;
+                tokio::spawn(serve(stream, Arc::clone(&shared), ends.clone()));
             }
         });
-        Self { addr, state }
+        Self { addr, state, later, sent }
     }
 
     /// From now on it plays another row.
     pub(crate) fn plays(&self, plays: &Origin, name: &str) {
-        *lock(&self.state) = State { plays: plays.clone(), name: name.to_owned(), seen: vec![] };
+        let mut state = lock(&self.state);
+        state.plays = plays.clone();
+        state.name = name.to_owned();
+        state.seen.clear();
+    }
+
+    /// Sends what was held back, and returns when it is underway.
+    pub(crate) async fn send_the_rest(&self) {
+        let before = *self.sent.borrow();
+        self.later.send_modify(|asked| *asked += 1);
+        self.sent.clone().wait_for(|sent| *sent > before).await.unwrap();
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        lock(&self.state).connections
     }
 
     /// What it was asked since.
@@ -81,16 +113,22 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap()
 }
 
-async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>, mut later: Later) {
     let mut bytes = Vec::new();
     while let Some(seen) = read(&mut stream, &mut bytes).await {
-        let (answer, ends) = {
+        let (answer, rest, ends) = {
             let mut state = lock(&state);
             state.seen.push(seen.clone());
             answer(&state, &seen)
         };
+        later.asked.mark_unchanged();
         if stream.write_all(&answer).await.is_err() || ends {
             return;
+        }
+        if let Some(rest) = rest {
+            later.asked.changed().await.unwrap();
+            let _ = stream.write_all(&rest).await;
+            later.done.send_modify(|sent| *sent += 1);
         }
     }
 }
@@ -133,8 +171,8 @@ async fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
     (stream.read_buf(bytes).await.ok()? > 0).then_some(())
 }
 
-/// What is answered, and whether the connection ends with it.
-fn answer(state: &State, seen: &Seen) -> (Vec<u8>, bool) {
+/// What is answered, what is held back of it, and whether the connection ends with it.
+fn answer(state: &State, seen: &Seen) -> (Vec<u8>, Option<Vec<u8>>, bool) {
     let user = seen.user();
     let call = state.seen.len();
     let text = match &state.plays {
@@ -145,9 +183,12 @@ fn answer(state: &State, seen: &Seen) -> (Vec<u8>, bool) {
         }
     };
     let text = text.replace("ROW", &state.name);
+    if let Some((text, rest)) = text.split_once(LATER) {
+        return (encoded(text), Some(encoded(rest)), false);
+    }
     match text.strip_suffix(CUT) {
-        Some(text) => (encoded(text), true),
-        None => (encoded(&text), false),
+        Some(text) => (encoded(text), None, true),
+        None => (encoded(&text), None, false),
     }
 }
 

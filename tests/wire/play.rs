@@ -10,11 +10,11 @@ use tokio::{
 };
 
 use crate::{
-    bytes::{CUT, Heard, encoded, heard},
+    bytes::{CUT, Heard, LATER, encoded, heard},
     judge::own,
     origin::{Raw, Seen},
     process::Gateway,
-    row::{Door, Outcome, Profile, Row},
+    row::{Door, Origin, Outcome, Profile, Row},
 };
 
 /// Bodies up to this length are kept.
@@ -25,7 +25,7 @@ pub(crate) const LAST: &str = "\
     GET /last HTTP/1.1\nhost: last\nx-user: end\nconnection: upgrade, close\nupgrade: last\n\n";
 
 /// Long enough for anything that is to happen at all.
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(20);
 
 /// Both gateways of a profile and their origin.
 pub(crate) struct Stage {
@@ -68,6 +68,11 @@ impl Stage {
         self.requests
     }
 
+    /// How many connections the origin has had.
+    pub(crate) fn connections(&self) -> usize {
+        self.origin.connections()
+    }
+
     pub(crate) async fn play(&mut self, at: usize, row: &Row) -> Scene {
         let name = format!("{}-{at}", row.hazard.to_lowercase());
         self.origin.plays(&row.origin, &name);
@@ -83,6 +88,13 @@ impl Stage {
         };
         let first = asked(gateway, door, &said(&row.first)).await;
         let after_first = self.origin.seen().len();
+        if let Origin::Plays(plays) = &row.origin
+            && plays.iter().any(|play| play.contains(LATER))
+        {
+            self.origin.send_the_rest().await;
+            // Asked once more, the gateway has looked at all its connections since.
+            landed(gateway).await;
+        }
         let second = said(&row.second);
         let mut heard = asked(gateway, gateway.addr, &second).await;
         self.requests += 2;
@@ -111,8 +123,12 @@ async fn asked(gateway: &Gateway, addr: SocketAddr, text: &str) -> Heard {
     let methods: Vec<&str> = text.split("\n\n").filter_map(|head| head.split(' ').next()).collect();
     let last = if addr == gateway.admin { "" } else { LAST };
     let heard = heard(&told(addr, text, last).await, &methods);
-    gateway.until(|status| status["flights"] == 0 && status["origin_in_flight"] == 0).await;
+    landed(gateway).await;
     heard
+}
+
+async fn landed(gateway: &Gateway) {
+    gateway.until(|status| status["flights"] == 0 && status["origin_in_flight"] == 0).await;
 }
 
 pub(crate) async fn told(addr: SocketAddr, text: &str, last: &str) -> Vec<u8> {
