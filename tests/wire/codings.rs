@@ -14,8 +14,8 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
-/// RFC 9112 §6.1: a coding that is not understood is refused, and chunks are not put in chunks. What
-/// is passed on without its coding is another body.
+/// RFC 9112 §6.1: a coding that is not understood is refused, and chunks are not put in chunks.
+/// What is passed on without its coding is another body.
 fn requests() -> Vec<Row> {
     [
         ("a coding under chunks", "transfer-encoding: gzip, chunked", 501),

@@ -94,7 +94,7 @@ fn made() -> Vec<Row> {
         row("a condition that fails", plays([NO, YES]), eve("if-match: \"none\""), Apart),
         row("an expectation", plays([NO, YES]), eve("expect: evil"), Apart),
         row(
-            "a version of HTTP that the origin cannot know",
+            "a wish for another scheme",
             plays([NO, YES]),
             eve("upgrade-insecure-requests: 1"),
             Apart,

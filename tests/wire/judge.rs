@@ -9,8 +9,19 @@ use crate::{
 
 type Judged = Result<(), String>;
 
+/// What the row says, and nothing else: no other outcome may fit what was said.
 pub(crate) fn judge(row: &Row, profile: Profile, scene: &Scene) -> Judged {
-    let outcome = row.outcome(profile);
+    let expected = row.outcome(profile);
+    came_out(row, expected, profile, scene)?;
+    let others = [Outcome::Kept, Outcome::Apart, Outcome::Refused(400), Outcome::Broken];
+    let fits = |other| other != expected && came_out(row, other, profile, scene).is_ok();
+    match others.into_iter().find(|&other| fits(other)) {
+        Some(other) => Err(format!("it could as well be {other:?}")),
+        None => Ok(()),
+    }
+}
+
+fn came_out(row: &Row, outcome: Outcome, profile: Profile, scene: &Scene) -> Judged {
     first(row, outcome, scene)?;
     second(row, outcome, scene)?;
     if let Some(text) = row.in_reverse_proxy {
@@ -43,7 +54,8 @@ fn first(row: &Row, outcome: Outcome, scene: &Scene) -> Judged {
         return check(asked == 0, || format!("first: the origin was asked {asked} times"));
     }
     if outcome == Outcome::Broken {
-        let broken = |answer: &&Answer| answer.status == 502 || !answer.whole;
+        let own = |answer: &Answer| answer.status == 502 && answer.owner().is_none();
+        let broken = |answer: &&Answer| own(answer) || !answer.whole;
         check(answers.last().is_none_or(broken), || format!("first: {statuses:?}, all whole"))?;
     } else {
         let users = match &row.answered[..] {

@@ -217,6 +217,8 @@ fn apart() -> Vec<Row> {
     [
         ("the query's beginning", "/ROW/x?y", "/ROW?x/y"),
         ("the query's second beginning", "/ROW?x?y", "/ROW?x%3fy"),
+        ("where the path ends", "/ROW/x?y", "/ROW/?xy"),
+        ("whether there is a query", "/ROW/xy", "/ROW/x?y"),
         ("an encoded slash", "/ROW/x%2fy", "/ROW/x/y"),
         ("an encoded letter", "/ROW/%78", "/ROW/x"),
         ("letter case in an encoding", "/ROW/%2f", "/ROW/%2F"),

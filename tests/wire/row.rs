@@ -26,8 +26,8 @@ pub(crate) enum Outcome {
     /// The gateway refuses the first itself, with this status; the origin never hears of it, and
     /// the second comes out as if the first had not been.
     Refused(u16),
-    /// The first is answered with 502, with what is plainly not whole, or not at all. The second is no hit; once
-    /// the origin is asked again, its answer is for the second user.
+    /// The first is answered with 502, with what is plainly not whole, or not at all. The second is
+    /// no hit; once the origin is asked again, its answer is for the second user.
     Broken,
 }
 
