@@ -145,6 +145,16 @@ fn methods() -> Vec<Row> {
         )
         .at(Door::Trusting),
         row(
+            "S1",
+            "a trusted proxy names another scheme in its target",
+            kept(),
+            "GET https://a/ROW HTTP/1.1\nhost: a\nx-user: Eve\n\n",
+            BOB,
+            Apart,
+            Apart,
+        )
+        .at(Door::Trusting),
+        row(
             "S2",
             "a query without a path",
             kept(),

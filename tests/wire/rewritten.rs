@@ -1,8 +1,10 @@
-//! S13, codings that no hop on the way undoes, and fields that `Connection` would hide.
+//! S4 and S13, what the gateway itself changes on the way: codings, fields that `Connection` names,
+//! and what it tells the origin of the client. An answer that depends on them is not for all.
 
 use crate::row::{
+    Door,
     Outcome::{Apart, Kept, Refused},
-    Row, kept, plays, row,
+    Row, echo, kept, plays, row,
 };
 
 const BOB: &str = "GET /ROW HTTP/1.1\nhost: a\nx-user: Bob\n\n";
@@ -11,6 +13,7 @@ const EVE: &str = "GET /ROW HTTP/1.1\nhost: a\nx-user: Eve\n\n";
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = requests();
     rows.extend(answers());
+    rows.extend(told());
     rows
 }
 
@@ -77,4 +80,24 @@ fn answers() -> Vec<Row> {
             Kept,
         ),
     ]
+}
+
+/// Two clients of one trusted proxy, and answers that vary by which of them it is.
+fn told() -> Vec<Row> {
+    [
+        ("x-forwarded-for", "x-forwarded-for: 192.0.2.1", "x-forwarded-for: 192.0.2.2"),
+        ("X-Forwarded-For, accept", "x-forwarded-for: 192.0.2.1", "x-none: 1"),
+        ("forwarded", "forwarded: for=192.0.2.1", "forwarded: for=192.0.2.2"),
+        ("forwarded", "x-forwarded-for: 192.0.2.1", "forwarded: for=192.0.2.2"),
+    ]
+    .into_iter()
+    .map(|(vary, first, second)| {
+        let get =
+            |user, fields| format!("GET /ROW HTTP/1.1\nhost: a\nx-user: {user}\n{fields}\n\n");
+        let origin = echo(format!("cache-control: public, max-age=60\nvary: {vary}"));
+        let name = format!("varies by {vary}: {first}, then {second}");
+        row("S4", name, origin, get("Bob", first), get("Eve", second), Apart, Apart)
+            .at(Door::Trusting)
+    })
+    .collect()
 }
