@@ -63,6 +63,12 @@ fn public() -> Vec<Row> {
         let name = format!("from another host: {fields}");
         rows.push(row("S20", name, plays([STORED, &done]), first, BOB, Kept, Kept).before(ANN));
     }
+    for fields in ["location: http://b/ROW", "content-location: http://b:81/ROW"] {
+        let done = format!("HTTP/1.1 201 Created\nx-for: USER\n{fields}\ncontent-length: 0\n\n");
+        let first = "POST /ROW/other HTTP/1.1\nhost: a\nx-user: Eve\ncontent-length: 0\n\n";
+        let name = format!("of another host: {fields}");
+        rows.push(row("S20", name, plays([STORED, &done]), first, BOB, Kept, Kept).before(ANN));
+    }
     rows.push(
         row(
             "S20",

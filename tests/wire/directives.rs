@@ -62,7 +62,7 @@ const RESPONSES: [(&str, Outcome); 42] = [
 ];
 
 /// Fields for caches of another kind (RFC 9213), and dates.
-const TARGETED: [(&str, Outcome, Outcome); 12] = [
+const TARGETED: [(&str, Outcome, Outcome); 13] = [
     ("cdn-cache-control: no-store\ncache-control: max-age=60", Kept, Apart),
     ("cdn-cache-control: private\ncache-control: max-age=60", Kept, Apart),
     ("cdn-cache-control: max-age=60\ncache-control: no-store", Apart, Kept),
@@ -74,5 +74,6 @@ const TARGETED: [(&str, Outcome, Outcome); 12] = [
     ("expires: Fri, 01 Jan 2100 00:00:00 GMT\nexpires: 0", Apart, Apart),
     ("expires: Fri, 01 Jan 2100 00:00:00 CET", Apart, Apart),
     ("expires: 0\ncache-control: max-age=60", Kept, Kept),
+    ("last-modified: Sat, 01 Jan 2000 00:00:00 GMT", Apart, Kept),
     ("age: 61\ncache-control: max-age=60", Apart, Apart),
 ];
