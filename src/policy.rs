@@ -6,9 +6,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
 
 use crate::rfc9111::{
     Exchange,
-    freshness::{self, Ask, Demand, Lifetime, Reuse},
+    freshness::Lifetime,
     profile::Profile,
-    storing::{self, Keep, Refusal},
+    refusal::Refusal,
+    reuse::{self, Ask, Reuse},
+    stale::Demand,
+    storing::{self, Keep},
 };
 
 /// An answer of the origin, and what was asked: all that a [`Policy`] decides by.
@@ -90,7 +93,7 @@ pub trait Policy: Send + Sync + 'static {
     ///
     /// It is called on every hit, and should neither allocate nor parse.
     fn reuse(&self, lifetime: &Lifetime, resident: Duration, ask: &Ask) -> Reuse {
-        freshness::reuse(lifetime, resident, ask)
+        reuse::reuse(lifetime, resident, ask)
     }
 
     /// The settings that say which fields of an answer are kept with it.

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use crate::rfc9111::freshness::{Lifetime, Reuse};
+use crate::rfc9111::{freshness::Lifetime, reuse::Reuse};
 
 /// Why an answer is given although it is stale.
 ///

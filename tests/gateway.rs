@@ -17,6 +17,8 @@ mod breaker;
 mod grpc;
 #[path = "gateway/heads.rs"]
 mod heads;
+#[path = "gateway/interim.rs"]
+mod interim;
 #[path = "gateway/invalidate.rs"]
 mod invalidate;
 #[path = "gateway/overload.rs"]

@@ -17,6 +17,8 @@ use crate::BoxError;
 pub(crate) enum Asked {
     Incoming(Incoming),
     Read(Pin<Box<Message<Self>>>),
+    /// Of a GET that the cache sends a second time.
+    Empty,
 }
 
 impl Asked {
@@ -36,6 +38,7 @@ impl Body for Asked {
         match self.get_mut() {
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Read(body) => body.as_mut().poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
         }
     }
 
@@ -43,6 +46,7 @@ impl Body for Asked {
         match self {
             Self::Incoming(body) => body.is_end_stream(),
             Self::Read(body) => body.is_end_stream(),
+            Self::Empty => true,
         }
     }
 
@@ -50,6 +54,7 @@ impl Body for Asked {
         match self {
             Self::Incoming(body) => body.size_hint(),
             Self::Read(body) => body.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Parser, ValueEnum, error::ErrorKind};
+use clap::{Parser, ValueEnum, builder::BoolishValueParser, error::ErrorKind};
 use http::{
     HeaderName, Uri,
     uri::{Authority, PathAndQuery},
@@ -33,6 +33,9 @@ pub(crate) struct Flags {
     /// How strictly HTTP's caching rules are read
     #[arg(long, env = "SEAWALL_PROFILE", value_enum, default_value = "safe")]
     pub(crate) profile: Profile,
+    /// Three leniencies beyond RFC 9111, to compare conformance with caches that have them
+    #[arg(long, env = "SEAWALL_LENIENT", value_parser = BoolishValueParser::new())]
+    pub(crate) lenient: bool,
     /// What the responses kept in memory may weigh
     #[arg(long, value_name = "SIZE", env = "SEAWALL_MEMORY", default_value = "256MiB")]
     #[arg(value_parser = size)]
@@ -298,6 +301,8 @@ fn network(text: &str) -> Result<IpNet, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn read(args: &[&str]) -> Result<Flags, Stop> {
@@ -317,7 +322,7 @@ mod tests {
         assert_eq!(flags.origin, None);
         assert_eq!(flags.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(flags.admin.to_string(), "127.0.0.1:8081");
-        assert_eq!(flags.profile, Profile::Safe);
+        assert_eq!((flags.profile, flags.lenient), (Profile::Safe, false));
         assert_eq!((flags.memory, flags.max_body), (256 << 20, 1 << 20));
         assert_eq!(flags.stale_while_revalidate, Duration::ZERO);
         assert_eq!(flags.stale_if_error, Duration::ZERO);
@@ -328,6 +333,20 @@ mod tests {
         assert_eq!(flags.quota, None);
         assert_eq!(flags.timeout, Duration::from_secs(10));
         assert_eq!(flags.drain, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn leniency_is_asked_for() {
+        assert!(read(&["--lenient"]).unwrap().lenient);
+        assert!(wrong(&["--lenient=perhaps"]).contains("--lenient"));
+    }
+
+    #[test]
+    fn every_flag_is_in_the_environment_too() {
+        for flag in Flags::command().get_arguments() {
+            let name = flag.get_long().unwrap().replace('-', "_").to_uppercase();
+            assert_eq!(flag.get_env(), Some(format!("SEAWALL_{name}").as_ref()));
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use tokio::{
 };
 use tower::{Service, ServiceExt};
 
-use crate::BoxError;
+use crate::{BoxError, interim};
 
 /// How long a client may take to send a request's head, the first one or the next.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -115,16 +115,23 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let _ = stream.set_nodelay(true);
+    let (wire, interim) = interim::into(stream);
     let asked = Arc::new(AtomicBool::new(false));
     let noted = hyper::service::service_fn({
         let asked = Arc::clone(&asked);
-        move |request| {
+        move |mut request| {
             asked.store(true, Relaxed);
-            service.clone().oneshot(request)
+            let turn = interim.turn(&mut request);
+            let answer = service.clone().oneshot(request);
+            async move {
+                let answer = answer.await;
+                drop(turn);
+                answer
+            }
         }
     });
     let builder = builder(patience);
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), noted));
+    let connection = watcher.watch(builder.serve_connection(TokioIo::new(wire), noted));
     let mut connection = std::pin::pin!(connection);
     // hyper's timers begin after it has told the two versions apart: this one covers the silent,
     // and those that open an HTTP/2 connection for nothing.

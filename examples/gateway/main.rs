@@ -3,7 +3,7 @@
 //! `cargo run --release --example gateway` starts a demo origin on a free port and the gateway in
 //! front of it; `--help` lists what else it can be told. A request's path: `listen` accepts it,
 //! `front` checks and rewrites its head (`proxy`, `forwarded`), the layers of `stack` answer it or
-//! hand it to `origin`.
+//! hand it to `origin`; what that says before its answer goes back by `interim`.
 
 use std::{error::Error, io::Write, process::ExitCode, sync::Arc};
 
@@ -26,6 +26,7 @@ mod demo;
 mod flags;
 mod forwarded;
 mod front;
+mod interim;
 mod invalidate;
 mod listen;
 mod live;

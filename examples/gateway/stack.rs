@@ -12,6 +12,7 @@ use seawall::{
     Cache, CacheLayer, CircuitBreaker, CircuitBreakerLayer, GrpcKey, LoadShedLayer, Profile,
     RequestKey, RespondLayer, UriKey,
     admission::{ByError, ByStatus, Outcome},
+    cache::Again,
     load_shed::{Criticality, Gauge, Rate},
     observe::Event,
     store::Memory,
@@ -76,7 +77,9 @@ pub(crate) fn key() -> UriKey {
 /// What tells requests apart, gRPC calls included.
 fn keys(flags: &Flags) -> impl RequestKey<Asked> {
     let calls = GrpcKey::new(Asked::read);
-    flags.grpc_cache.iter().fold(calls, |calls, method| calls.method(&method.path, method.lifetime))
+    let methods = flags.grpc_cache.iter();
+    let keys = methods.fold(calls, |calls, method| calls.method(&method.path, method.lifetime));
+    Again::new(keys, || Asked::Empty)
 }
 
 /// What stands between the cache and the origin, and its figures in `stats`.
@@ -156,6 +159,10 @@ pub(crate) fn stack(
         flags::Profile::Safe => Profile::safe(),
         flags::Profile::ReverseProxy => Profile::reverse_proxy(),
     };
+    let profile = profile
+        .lenient_content_range(flags.lenient)
+        .tail_without_validator(flags.lenient)
+        .language_by_quality(flags.lenient);
     let cached = CacheLayer::new(cache)
         .policy(profile)
         .key(keys(flags))

@@ -9,7 +9,7 @@ use crate::{
     error::{FetchError, Rejected},
     fallback::{Failed, Fallback},
     grpc,
-    rfc9111::date,
+    rfc9111::retry_after::retry_after,
 };
 
 /// Where an owner decides otherwise: nowhere, as a rule.
@@ -93,7 +93,7 @@ impl fmt::Debug for Rules {
 
 pub(super) fn asks_to_wait(fields: &HeaderMap) -> Option<std::time::Duration> {
     // The time of day is asked for only where a date may be there.
-    let http = || date::retry_after(fields.get(RETRY_AFTER)?, SystemTime::now());
+    let http = || retry_after(fields.get(RETRY_AFTER)?, SystemTime::now());
     grpc::pushback(fields).or_else(http)
 }
 

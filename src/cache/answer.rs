@@ -28,6 +28,7 @@ use crate::{
     observe::Event,
     rfc9111::{
         cache_status::{self, CACHE_STATUS, Member},
+        incomplete::{self, Slice},
         range::{self, Selected},
         validation,
     },
@@ -63,7 +64,10 @@ impl<K> Engine<K> {
         if !tells.client {
             untold(&mut fields, head);
         }
-        let cut = cut(head, &mut fields, ask, request, Some(body.len() as u64));
+        let cut = match head.part {
+            Some(_) => cut_of_part(head, &mut fields, request, body.len() as u64),
+            None => cut(head, &mut fields, ask, request, Some(body.len() as u64)),
+        };
         let head_only = ask.kind == Kind::Head;
         let unsaid = !fields.contains_key(CONTENT_LENGTH) && head.status != StatusCode::NO_CONTENT;
         if head_only && unsaid && matches!(cut, Portion::Whole) {
@@ -171,7 +175,7 @@ impl<K> Engine<K> {
             parts.extensions.insert(Served::new(source, fence));
         }
         if caller.tells.client {
-            let member = Member::forwarded(caller.why).fwd_status(parts.status);
+            let member = Member::forwarded(caller.why).fwd_status(behind.status);
             append(&mut parts.headers, if stored { member.stored() } else { member });
         }
     }
@@ -272,6 +276,20 @@ impl Portion {
     }
 }
 
+/// Cuts a stored part to the range that the request asks for, which lies within it.
+fn cut_of_part(head: &Head, fields: &mut HeaderMap, request: &HeaderMap, held: u64) -> Portion {
+    let slice = head.part.and_then(|part| {
+        let slice = incomplete::within(request, &head.state, part, held)?;
+        Some((part, slice))
+    });
+    // It was looked at before it was taken: a part is never given for more than it holds.
+    let Some((part, Slice { skip, range })) = slice else { return Portion::Unsatisfiable };
+    let take = range.end() - range.start() + 1;
+    fields.insert(CONTENT_RANGE, range::content_range(&range, part.total));
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
+    Portion::Part(Cut { skip, take })
+}
+
 /// Cuts an answer to what the request asks of it (RFC 9110 §13, §14), and its fields with it.
 pub(super) fn cut(
     head: &Head,
@@ -283,7 +301,7 @@ pub(super) fn cut(
     if head.status != StatusCode::OK || !(ask.conditional || ask.range) {
         return Portion::Whole;
     }
-    if ask.conditional && validation::not_modified(request, &head.fields) {
+    if ask.conditional && head.state.not_modified(request) {
         *fields = validation::not_modified_fields(fields);
         return Portion::NotModified;
     }
@@ -291,7 +309,7 @@ pub(super) fn cut(
     let Some(length) = length.filter(|_| ask.range && ask.kind == Kind::Get) else {
         return Portion::Whole;
     };
-    match range::select(request, &head.fields, length) {
+    match range::select_by(request, &head.state, length) {
         Selected::Whole => Portion::Whole,
         Selected::Part(part) => {
             let take = part.end() - part.start() + 1;

@@ -3,16 +3,26 @@
 use http::{Request, Response, Uri};
 
 use super::{
-    engine::Engine,
-    request_key::{RequestKey, authority_asked},
+    engine::{Engine, GET},
+    request_key::{RequestKey, Site, authority_asked},
 };
-use crate::{coalesce::share::Place, observe::Event, rfc9111::invalidation};
+use crate::{
+    coalesce::share::Place,
+    journal::Slots,
+    observe::Event,
+    rfc9111::{groups, invalidation},
+    store::{KeyWriter, Record},
+};
 
 /// What an unsafe request may change.
 pub(super) struct Changes {
     method: http::Method,
     authority: Box<[u8]>,
     uri: Uri,
+    /// All names of its origin.
+    sites: Vec<Site>,
+    /// The groups of what is stored for its target.
+    groups: Vec<Slots>,
 }
 
 impl<K> Engine<K> {
@@ -30,24 +40,58 @@ impl<K> Engine<K> {
         }
         let uri = self.key.uri(request);
         let authority = authority_asked(uri, request.headers())?.into();
-        Some(Changes { method: request.method().clone(), authority, uri: uri.clone() })
+        let sites = Site::same(uri, request.headers());
+        let (method, uri) = (request.method().clone(), uri.clone());
+        Some(Changes { method, authority, uri, sites, groups: self.groups_of_target(request) })
+    }
+
+    /// The groups of all that is stored near for a request's target.
+    fn groups_of_target<B>(&self, request: &Request<B>) -> Vec<Slots>
+    where
+        K: RequestKey<B>,
+    {
+        let mut key = KeyWriter::new();
+        key.raw(&[GET]);
+        if self.key.write_target(request, &mut key).is_err() {
+            return Vec::new();
+        }
+        let peek = |key: &[u8]| self.cache.store.peek(key);
+        let entries: Vec<_> = match peek(key.as_bytes()) {
+            Some(Record::Entry(entry)) => vec![entry],
+            Some(Record::Variants(variants)) => {
+                let known = variants.known().iter().filter_map(|key| peek(key.as_bytes()));
+                known.filter_map(Record::into_entry).collect()
+            }
+            None => Vec::new(),
+        };
+        let names = entries.iter().flat_map(|entry| entry.head.names.iter().copied());
+        names.filter(|name| name.is_group()).collect()
     }
 
     /// Invalidates what has changed, before anyone is told that it has.
     pub(super) fn changed<R>(&self, changes: &Changes, response: &Response<R>) {
-        let Changes { method, authority, uri } = changes;
+        let Changes { method, authority, uri, sites, groups } = changes;
         if !invalidation::invalidates(method, response.status()) {
             return;
         }
         let journal = &self.cache.journal;
         let also = invalidation::also(response.headers(), authority, uri);
-        let uris = std::iter::once(uri).chain(&also);
-        let mut names: Vec<_> = uris.map(|uri| journal.uri(authority, uri)).collect();
+        let uris = || std::iter::once(uri).chain(&also);
+        let at = |site: &Site| uris().map(|uri| journal.uri(site.name(), uri)).collect::<Vec<_>>();
+        let mut names: Vec<_> = sites.iter().flat_map(at).collect();
         if !self.cache.store.is_remote() {
             // What this process never fetched it does not hold: a service that is written to a
             // hundred times for each page it serves does not wear its journal out.
             names.retain(|name| journal.was_fetched(*name));
         }
+        // RFC 9875 §2.2.1: the groups of the target go with it, and none of what is in these; §3: and
+        // those that the origin names.
+        names.extend(groups);
+        let named = groups::invalidated(response.headers());
+        let named = named.iter().take(MOST_GROUPS);
+        names.extend(
+            named.flat_map(|group| sites.iter().map(move |site| journal.group(site.name(), group))),
+        );
         if names.is_empty() {
             return;
         }
@@ -55,3 +99,6 @@ impl<K> Engine<K> {
         self.cache.listener.tell(&Event::Invalidated { hard: true });
     }
 }
+
+/// More groups than this are not invalidated by one response.
+const MOST_GROUPS: usize = 256;

@@ -22,7 +22,7 @@ use super::{
     Cache, Shared,
     answer::append,
     body::Body,
-    request_key::{RequestKey, UriKey, authority_asked},
+    request_key::{RequestKey, Site, UriKey, authority_asked},
     service::{Answering, Origin},
     storage::{Found, variant_key},
     unary::{Known, Terms},
@@ -38,7 +38,7 @@ use crate::{
     policy::Policy,
     rfc9111::{
         cache_status::{Fwd, Member},
-        freshness::Reuse,
+        reuse::Reuse,
         vary::Names,
     },
     staleness::Staleness,
@@ -92,10 +92,14 @@ pub(super) struct Caller {
     pub(super) tells: Tells,
     /// On what terms the answer is kept, to a unary gRPC call.
     pub(super) unary: Option<Terms>,
+    /// It goes to the origin for one range.
+    pub(super) in_part: bool,
     /// How much it matters, as far as it shows.
     pub(super) class: Criticality,
     /// Its URI, as this layer sees it.
     pub(super) uri: Uri,
+    /// The origin that it is for.
+    pub(super) site: Option<Site>,
 }
 
 impl<B> Call<B> {
@@ -184,7 +188,13 @@ impl<K> Engine<K> {
                     Some(unary) => {
                         fetching(Arc::clone(self).unary(inner.clone(), request, unary, tells))
                     }
-                    None => self.pass(inner, request, Pass::Request, tells),
+                    None => match self.posts(&request, &ask) {
+                        Some(key) => {
+                            let read = (ask, share, tells);
+                            fetching(Arc::clone(self).posting(inner.clone(), request, key, read))
+                        }
+                        None => self.pass(inner, request, Pass::Request, tells),
+                    },
                 };
             };
             (ask, share, unary) = (read.ask, read.share, Some(read.terms));
@@ -216,21 +226,31 @@ impl<K> Engine<K> {
                         self.refresh(inner, request, &inquiry, &key, stored.entry);
                         return ready(response);
                     }
-                    Reuse::Stale(_) => why = Fwd::Stale,
-                    Reuse::Validate if !ask.validates() => why = Fwd::Stale,
-                    _ => why = Fwd::Request,
+                    _ if self.is_fresh(&stored, inquiry.now) => why = Fwd::Request,
+                    _ => why = Fwd::Stale,
                 },
+                Found::Part(stored) => {
+                    let fields = request.headers();
+                    if self.slice(&stored, &ask, fields, inquiry.now).is_some() {
+                        return ready(self.hit(stored, &ask, fields, inquiry.now, tells));
+                    }
+                    why = Fwd::Partial;
+                }
                 Found::OtherVariants => why = Fwd::VaryMiss,
                 Found::Nothing => {}
             }
         }
-        if share.leads == Leads::No && !self.cache.store.is_remote() {
+        let is_far = self.cache.store.is_remote() && share.from_storage != FromStorage::No;
+        if share.leads == Leads::No && !is_far {
             return Answering::Ready(Some(Err(Rejected::new(Reason::OnlyIfCached).into())));
         }
         let Some(key) = key.key() else {
             return self.pass(inner, request, Pass::Key, tells);
         };
-        let call = self.call_of(request, &inquiry, key, why);
+        let whole = matches!(why, Fwd::Stale | Fwd::Request);
+        let in_part = !whole && self.is_in_part(&ask, request.headers());
+        let mut call = self.call_of(request, &inquiry, key, why);
+        call.caller.in_part = in_part;
         match share.leads {
             Leads::No => fetching(Arc::clone(self).only_if_far(call)),
             _ => fetching(Arc::clone(self).miss(inner.clone(), call)),
@@ -252,13 +272,19 @@ impl<K> Engine<K> {
             Some(primary) if primary.len() < key.as_bytes().len() => Key::from(primary),
             _ => key.clone(),
         };
+        let site = match self.place {
+            Place::Coalesce => None,
+            Place::Cache => Site::asked(self.key.uri(&request), request.headers()),
+        };
         let caller = Caller {
             ask: inquiry.ask,
-            names: self.names(&primary, &request),
+            names: self.names(&primary, &request, site.as_ref()),
+            site,
             primary,
             why,
             tells: inquiry.tells,
             unary: inquiry.unary,
+            in_part: false,
             class: ByMethod.criticality(&request),
             uri: request.uri().clone(),
         };
@@ -275,7 +301,7 @@ impl<K> Engine<K> {
     }
 
     /// What an answer to this request is invalidated by, tags aside.
-    fn names<B>(&self, primary: &Key, request: &Request<B>) -> Box<[Slots]>
+    fn names<B>(&self, primary: &Key, request: &Request<B>, site: Option<&Site>) -> Box<[Slots]>
     where
         K: RequestKey<B>,
     {
@@ -285,11 +311,13 @@ impl<K> Engine<K> {
         let journal = &self.cache.journal;
         let uri = self.key.uri(request);
         let authority = authority_asked(uri, request.headers());
-        let uri = authority.map(|authority| journal.uri(authority, uri));
-        if let Some(uri) = uri {
+        // An operator names a URI whatever its scheme; what is unsafe changes those of its own origin.
+        let at_site = site.map(|site| journal.uri(site.name(), uri));
+        if let Some(uri) = at_site {
             journal.fetching(uri);
         }
-        std::iter::once(journal.key(primary)).chain(uri).collect()
+        let uri = authority.map(|authority| journal.uri(authority, uri));
+        std::iter::once(journal.key(primary)).chain(uri).chain(at_site).collect()
     }
 
     /// Answers `only-if-cached` from a store that is further away.
@@ -306,6 +334,9 @@ impl<K> Engine<K> {
             Found::Entry(stored)
                 if matches!(self.reuse(&stored, &ask, now), Reuse::Fresh | Reuse::MaxStale(_)) =>
             {
+                Ok(self.hit(stored, &ask, &asked, now, tells))
+            }
+            Found::Part(stored) if self.slice(&stored, &ask, &asked, now).is_some() => {
                 Ok(self.hit(stored, &ask, &asked, now, tells))
             }
             _ => Err(Rejected::new(Reason::OnlyIfCached).into()),

@@ -23,7 +23,7 @@ use crate::{
     observe::{Event, Stale},
     rfc9111::{
         cache_status::{CACHE_STATUS, Fwd, Member},
-        freshness::Reuse,
+        reuse::Reuse,
     },
     staleness::Trouble,
     store::{Entry, Head},

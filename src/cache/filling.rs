@@ -35,6 +35,8 @@ pub(super) struct Filling<K, R> {
     /// The fields of the request as it came.
     pub(super) asked: Arc<HeaderMap>,
     pub(super) store: bool,
+    /// What was there before, and comes before what is fetched.
+    pub(super) beginning: Bytes,
     pub(super) hand_over: oneshot::Sender<HandedOver<R>>,
     pub(super) began: Instant,
     pub(super) deadline: Instant,
@@ -78,6 +80,11 @@ where
         let mut patience = Patience { until: self.deadline, idle: limits.fetch_deadline };
         let mut extended = false;
         let mut trailers = None;
+        if !self.beginning.is_empty() {
+            // There is room: it was reserved for the whole.
+            self.lead.recording().push(&self.beginning, Instant::now());
+            self.lead.recording().publish();
+        }
         let stopped = loop {
             match self.record(body.as_mut(), kind, patience, &mut trailers).await {
                 Stopped::Late => {

@@ -182,11 +182,15 @@ where
         if self.lifetime(request).is_none() {
             return self.uris.write(request, key);
         }
-        self.uris.write_target(request, key)?;
+        self.uris.write_uri(request, key)?;
         for name in [CONTENT_TYPE, grpc::ENCODING, grpc::ACCEPT_ENCODING] {
             write_all(request.headers(), &name, key);
         }
         Ok(())
+    }
+
+    fn write_target(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        self.uris.write_uri(request, key)
     }
 
     fn has_credentials(&self) -> bool {

@@ -9,11 +9,12 @@ use tokio::{
 };
 
 use super::{
+    alone::Alone,
     body::Body,
     engine::{Call, Caller, Engine, HEAD, in_class},
     failures::is_failing,
     fallback::{Asking, Failure},
-    fetch::{Alone, Fetch, Led},
+    fetch::{Fetch, Led},
     request_key::RequestKey,
     service::Origin,
     storage::Stored,
@@ -241,12 +242,12 @@ impl<K> Engine<K> {
 
     fn join<B>(&self, call: &Call<B>, join: Join, now: Instant) -> Joined<Key, Arc<Head>> {
         let flights = &self.cache.flights;
-        let class = match call.caller.ask.kind {
-            Kind::Head => Some(HEAD),
-            _ if call.apart => Some(APART),
+        let in_class = match call.caller.ask.kind {
+            Kind::Head => Some(in_class(&call.key, HEAD)),
+            _ if call.caller.in_part => Some(Self::key_of_range(&call.key, call.request.headers())),
+            _ if call.apart => Some(in_class(&call.key, APART)),
             _ => None,
         };
-        let in_class = class.map(|class| in_class(&call.key, class));
         if call.share.follows == Follows::ToHead
             && let Some(reader) = flights.join_to_head(&call.key, join, now)
         {

@@ -45,6 +45,8 @@
 //! A fetch belongs to no caller: dropping a response, even the first, leaves the others unharmed. A
 //! fetch whose last caller leaves goes on within a budget, and is cancelled beyond it.
 
+mod again;
+mod alone;
 mod answer;
 pub(crate) mod body;
 mod builder;
@@ -57,6 +59,9 @@ mod filling;
 mod grpc_key;
 mod message;
 mod miss;
+mod parts;
+mod posting;
+mod question;
 mod refresh;
 pub(crate) mod request_key;
 pub(crate) mod service;
@@ -74,6 +79,7 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 
 pub use self::{
+    again::Again,
     body::Body,
     builder::CacheBuilder,
     grpc_key::{GrpcKey, is_grpc_method},

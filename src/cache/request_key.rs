@@ -84,6 +84,22 @@ pub trait RequestKey<B>: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Writes the key of a GET of this request's target, whatever its own method and body are: what a
+    /// response to POST is stored under, where [a profile says so](crate::Profile::store_post).
+    ///
+    /// # Errors
+    /// [`NoKey`] unless the key knows better: then nothing of a POST is stored.
+    fn write_target(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        let _ = (request, key);
+        Err(NoKey)
+    }
+
+    /// The body of a GET, to ask the origin a second time on one request: see [`Again`]. `None`: it is
+    /// asked once.
+    fn empty(&self) -> Option<B> {
+        None
+    }
+
     /// The URI that its answer is invalidated by: the request's own unless the key knows a better.
     fn uri<'r>(&self, request: &'r Request<B>) -> &'r Uri {
         request.uri()
@@ -156,7 +172,7 @@ impl UriKey {
     }
 
     /// Writes all that the key has of a request, whatever its body.
-    pub(super) fn write_target<B>(
+    pub(super) fn write_uri<B>(
         &self,
         request: &Request<B>,
         key: &mut KeyWriter,
@@ -186,7 +202,11 @@ impl<B: Body> RequestKey<B> for UriKey {
         if !request.body().is_end_stream() {
             return Err(NoKey);
         }
-        self.write_target(request, key)
+        self.write_uri(request, key)
+    }
+
+    fn write_target(&self, request: &Request<B>, key: &mut KeyWriter) -> Result<(), NoKey> {
+        self.write_uri(request, key)
     }
 
     fn has_credentials(&self) -> bool {
@@ -211,9 +231,46 @@ pub(crate) fn authority_of(uri: &Uri) -> Result<&[u8], NoKey> {
     Ok(without_port(authority(uri, None)?))
 }
 
-/// The authority that a request is for, as URIs are invalidated by it.
+/// The authority that a request is for, without a default port of any scheme.
 pub(super) fn authority_asked<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a [u8]> {
     authority(uri, Some(fields)).ok().map(without_port)
+}
+
+/// Where a request goes (RFC 9110 §4.3.1): a scheme, as far as it is known, and an authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Site(Box<[u8]>);
+
+impl Site {
+    pub(super) fn asked(uri: &Uri, fields: &HeaderMap) -> Option<Self> {
+        let authority = authority(uri, Some(fields)).ok()?;
+        Some(Self::of(uri.scheme_str(), authority))
+    }
+
+    fn of(scheme: Option<&str>, authority: &[u8]) -> Self {
+        let authority = match scheme {
+            Some("http") => without(b":80", authority),
+            Some("https") => without(b":443", authority),
+            _ => without_port(authority),
+        };
+        let mut name = [scheme.unwrap_or_default().as_bytes(), b"//", authority].concat();
+        name.make_ascii_lowercase();
+        Self(name.into())
+    }
+
+    /// Its name: what has another one is of another origin.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The names of all that may be the same: who knows no scheme may mean either.
+    pub(super) fn same(uri: &Uri, fields: &HeaderMap) -> Vec<Self> {
+        let Ok(authority) = authority(uri, Some(fields)) else { return Vec::new() };
+        let schemes = match uri.scheme_str() {
+            Some(scheme) => vec![Some(scheme), None],
+            None => vec![None, Some("http"), Some("https")],
+        };
+        schemes.into_iter().map(|scheme| Self::of(scheme, authority)).collect()
+    }
 }
 
 fn without_port(authority: &[u8]) -> &[u8] {

@@ -16,16 +16,15 @@ use crate::{
     error::BoxError,
     journal::Condition,
     observe::{Event, Operation},
-    rfc9111::{
-        freshness::{Lifetime, Reuse},
-        vary::Names,
-    },
-    store::{Entry, Head, Key, KeyWriter, Record, Variants},
+    rfc9111::{freshness::Lifetime, language, reuse::Reuse, stale::Demand, vary::Names},
+    store::{Entry, Head, Key, KeyWriter, Record, Sharing, Variants},
 };
 
 /// What a look at what is near found.
 pub(crate) enum Found {
     Entry(Stored),
+    /// Some bytes of it (RFC 9111 §3.3).
+    Part(Stored),
     /// The key is known, and has no such variant.
     OtherVariants,
     Nothing,
@@ -58,16 +57,16 @@ impl<K> Engine<K> {
     }
 
     /// What was invalidated hard is not there any more.
-    fn alive(&self, entry: Entry) -> Found {
-        match self.cache.journal.condition(&entry.head.names, entry.head.fence) {
-            Condition::Alive => {
-                // What was stale below is stale here, whatever its lifetime says.
-                let outdated = entry.head.is_stale_below();
-                Found::Entry(Stored { entry, outdated })
-            }
-            Condition::Outdated => Found::Entry(Stored { entry, outdated: true }),
-            Condition::Dead => Found::Nothing,
-        }
+    pub(super) fn alive(&self, entry: Entry) -> Found {
+        let outdated = match self.cache.journal.condition(&entry.head.names, entry.head.fence) {
+            // What was stale below is stale here, whatever its lifetime says.
+            Condition::Alive => entry.head.is_stale_below(),
+            Condition::Outdated => true,
+            Condition::Dead => return Found::Nothing,
+        };
+        let is_part = entry.head.part.is_some();
+        let stored = Stored { entry, outdated };
+        if is_part { Found::Part(stored) } else { Found::Entry(stored) }
     }
 
     pub(super) fn is_dead(&self, head: &Head) -> bool {
@@ -88,7 +87,7 @@ impl<K> Engine<K> {
             names.write_variant(request, &mut |bytes| key.raw(bytes));
             if !key.is_too_long()
                 && let Some(Record::Entry(entry)) = self.cache.store.peek(key.as_bytes())
-                && newest.as_ref().is_none_or(|(_, newest)| newest.head.born < entry.head.born)
+                && newest.as_ref().is_none_or(|(_, newest)| newest.is_older_than(&entry))
                 && !self.is_dead(&entry.head)
             {
                 newest = Some((index, entry));
@@ -100,7 +99,47 @@ impl<K> Engine<K> {
         if let Some(names) = variants.sets().get(index) {
             names.write_variant(request, &mut |bytes| key.raw(bytes));
         }
-        newest.map(|(_, entry)| entry)
+        match newest {
+            Some((_, entry)) => Some(entry),
+            None if self.policy.profile().language_by_quality => {
+                self.look_for_language(variants, key, primary, request)
+            }
+            None => None,
+        }
+    }
+
+    /// A variant in the language that the request likes best, which differs in nothing else.
+    fn look_for_language(
+        &self,
+        variants: &Variants,
+        key: &mut KeyWriter,
+        primary: usize,
+        request: &HeaderMap,
+    ) -> Option<Entry> {
+        let liked = language::preferred(request)?;
+        let found = variants.known().iter().find_map(|known| {
+            let Some(Record::Entry(entry)) = self.cache.store.peek(known.as_bytes()) else {
+                return None;
+            };
+            let names = entry.head.vary.as_ref()?;
+            let variant = known.as_bytes().get(primary..)?;
+            let same = language::speaks(&entry.head.fields, liked)
+                && language::differs_in_language_alone(names, request, variant)
+                && !self.is_dead(&entry.head);
+            same.then_some(entry)
+        })?;
+        key.truncate(primary);
+        key.raw(found.key().as_bytes().get(primary..)?);
+        Some(found)
+    }
+
+    /// Whether it is for the request alone to say no.
+    pub(super) fn is_fresh(&self, stored: &Stored, now: Instant) -> bool {
+        let lifetime = stored.entry.head.lifetime().filter(|_| !stored.outdated);
+        lifetime.is_some_and(|lifetime| {
+            lifetime.demand != Demand::Always
+                && lifetime.current_age(stored.entry.resident(now)) < lifetime.fresh_for
+        })
     }
 
     pub(super) fn reuse(&self, stored: &Stored, ask: &Ask, now: Instant) -> Reuse {
@@ -131,7 +170,7 @@ impl<K> Engine<K> {
         let mut key = KeyWriter::new();
         key.raw(primary.as_bytes());
         let near = self.look(&mut key, asked);
-        if !self.cache.store.is_remote() || matches!(near, Found::Entry(_)) {
+        if !self.cache.store.is_remote() || matches!(near, Found::Entry(_) | Found::Part(_)) {
             return near;
         }
         match self.get(primary).await {
@@ -144,7 +183,7 @@ impl<K> Engine<K> {
                     let Some(variant) = key.key() else { continue };
                     if let Some(Record::Entry(entry)) = self.get(&variant).await
                         && *entry.key() == variant
-                        && newest.as_ref().is_none_or(|known| known.head.born < entry.head.born)
+                        && newest.as_ref().is_none_or(|known| known.is_older_than(&entry))
                         && !self.is_dead(&entry.head)
                     {
                         newest = Some(entry);
@@ -177,7 +216,12 @@ impl<K> Engine<K> {
         // What was invalidated on its way would be dead where it lies.
         let stores =
             lead.may_store() && !self.is_dead(&entry.head) && !self.is_off_for(caller, fields);
-        if stores {
+        let entry = match entry.head.part {
+            Some(_) if stores => self.with_what_is_stored(entry).await,
+            _ => Some(entry),
+        };
+        let stores = stores && entry.is_some();
+        if let Some(entry) = entry.filter(|_| stores) {
             let key = entry.key().clone();
             self.put(&caller.primary, entry).await;
             if self.cache.store.is_remote() && !lead.is_newest() {
@@ -221,6 +265,28 @@ impl<K> Engine<K> {
         if let Some(oldest) = oldest {
             self.remove(&oldest).await;
         }
+    }
+
+    /// Whether `entry` is what is stored under its key, as far as that shows.
+    pub(super) fn is_still(&self, entry: &Entry) -> bool {
+        match self.cache.store.peek(entry.key().as_bytes()) {
+            Some(Record::Entry(stored)) => Arc::ptr_eq(&stored.head, &entry.head),
+            Some(Record::Variants(_)) => false,
+            None => self.cache.store.is_remote(),
+        }
+    }
+
+    /// What is stored is another than what is at the origin: it is stale from now on.
+    pub(super) async fn outdate(&self, entry: &Entry) {
+        let Some(lifetime) = entry.head.lifetime() else { return };
+        let age = lifetime.current_age(entry.resident(Instant::now()));
+        if age >= lifetime.fresh_for || !self.is_still(entry) {
+            return;
+        }
+        let mut head = Head::clone(&entry.head);
+        head.sharing = Sharing::Stored(Lifetime { fresh_for: age, ..*lifetime });
+        let outdated = Entry { head: Arc::new(head), ..entry.clone() };
+        self.write(entry.key().clone(), Record::Entry(outdated)).await;
     }
 
     pub(super) async fn remove(&self, key: &Key) {

@@ -29,9 +29,8 @@ use crate::{
     observe::Pass,
     policy::{Answered, Policy},
     rfc9111::{
-        date,
-        freshness::{Demand, Lifetime},
-        storing::{Keep, Refusal},
+        freshness::Lifetime, refusal::Refusal, retry_after::retry_after, stale::Demand,
+        storing::Keep,
     },
     store::{Head, Key, KeyWriter},
 };
@@ -158,7 +157,7 @@ impl Caller {
     /// How long an origin that failed asks to be left alone.
     pub(super) fn retry_after(&self, fields: &HeaderMap, received: SystemTime) -> Option<Duration> {
         let pushback = self.unary.and_then(|_| grpc::pushback(fields));
-        let asked = || date::retry_after(fields.get(RETRY_AFTER)?, received);
+        let asked = || retry_after(fields.get(RETRY_AFTER)?, received);
         pushback.or_else(asked)
     }
 

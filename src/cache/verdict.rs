@@ -28,13 +28,15 @@ use crate::{
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
-        Exchange,
+        Exchange, State,
         cache_status::CACHE_STATUS,
-        date,
-        freshness::Demand,
+        date, groups,
+        incomplete::Part,
+        refusal::Refusal,
+        stale::Demand,
         stored_fields,
-        storing::{Keep, Refusal},
-        targeted, validation,
+        storing::Keep,
+        targeted, updating,
         vary::{Names, Vary},
     },
     store::{Entry, Head, Key, Sharing},
@@ -45,8 +47,11 @@ const MOST_FIELDS: usize = 64;
 
 const MOST_FIELD_BYTES: usize = 32 * 1024;
 
-/// A key, a URI, and tags that an answer had over the time.
-const MOST_NAMES: usize = 2 + 2 * 64;
+/// More groups than this, and the answer is not kept: RFC 9875 §2.1 asks for 32 at least.
+const MOST_GROUPS: usize = 64;
+
+/// A key, a URI, the same at its origin, and tags and groups that an answer had over the time.
+const MOST_NAMES: usize = 3 + 2 * 64 + MOST_GROUPS;
 
 /// What is remembered of a key, and for whom.
 #[derive(Clone, Copy)]
@@ -68,6 +73,10 @@ pub(super) struct Kept {
     /// What it is invalidated by.
     pub(super) names: Box<[Slots]>,
     pub(super) length: Option<u64>,
+    /// Which bytes of the whole it is, of a 206.
+    pub(super) part: Option<Part>,
+    /// Whether more than the end of the connection will tell where the body ends.
+    pub(super) proven: bool,
 }
 
 impl Kept {
@@ -98,6 +107,8 @@ pub(super) struct Taking<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Behind {
     pub(super) fence: Fence,
+    /// The status that came, whatever is made of it.
+    pub(super) status: StatusCode,
     pub(super) below: Option<Served>,
 }
 
@@ -106,7 +117,8 @@ impl Behind {
     pub(super) fn of(parts: &Parts, fence: Fence) -> Self {
         let below = parts.extensions.get::<Served>().copied();
         let lower = below.and_then(|below| below.fence());
-        Self { fence: lower.map_or(fence, |lower| lower.min(fence)), below }
+        let fence = lower.map_or(fence, |lower| lower.min(fence));
+        Self { fence, status: parts.status, below }
     }
 }
 
@@ -147,6 +159,11 @@ impl<K> Engine<K> {
         if taking.stands_in {
             return Verdict::Not(Unkept::Failure, None);
         }
+        if status == StatusCode::PARTIAL_CONTENT && !taking.caller.in_part {
+            // Nobody asked for a part.
+            self.not_stored(Refusal::PartialContent);
+            return Verdict::Not(Unkept::Aside, None);
+        }
         let (vary, key) = match Vary::from_fields(response) {
             Vary::Names(names) => {
                 let key = variant_key(primary, &names, request);
@@ -155,6 +172,11 @@ impl<K> Engine<K> {
             Vary::None | Vary::Any => (None, Some(primary.clone())),
         };
         let names = self.names_of(taking.caller, &taking.answered);
+        if status == StatusCode::RANGE_NOT_SATISFIABLE && ask.range {
+            // It is about this one's range, and not about what all ask for.
+            self.not_stored(Refusal::Status);
+            return Verdict::Not(Unkept::Aside, None);
+        }
         let Some(key) = key else {
             // What tells this variant from others is too long for a key: it is nobody else's, and
             // says nothing of the others.
@@ -178,28 +200,53 @@ impl<K> Engine<K> {
             }
             Keep::For(lifetime) => {
                 let said = lifetime.explicit || lifetime.demand != Demand::None;
+                let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
+                let part = match status {
+                    StatusCode::PARTIAL_CONTENT => Part::from_fields(response),
+                    _ => None,
+                };
+                // The trailers of a call are the end of its answer, and a part says how long it is.
+                let proven = self.store_unframed
+                    || taking.caller.unary.is_some()
+                    || length.is_some()
+                    || part.is_some()
+                    || !ends_with_connection(version, response);
+                let unproven = self.policy.profile().max_unproven_lifetime;
+                let lifetime = match unproven {
+                    Some(longest) if !proven && wanted => lifetime.unproven(longest),
+                    _ => lifetime,
+                };
                 let sharing = match self.place {
                     Place::Coalesce if !said => in_flight,
                     _ => Sharing::Stored(lifetime),
                 };
-                let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
-                // The trailers of a call are the end of its answer.
-                let framed = self.store_unframed
-                    || taking.caller.unary.is_some()
-                    || length.is_some()
-                    || !ends_with_connection(version, response);
+                let framed = proven || unproven.is_some();
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
-                let store = wanted && framed;
-                Verdict::Keep(Kept { sharing, counts_as: status, store, key, vary, names, length })
+                let (counts_as, store) = (status, wanted && framed);
+                let kept =
+                    Kept { sharing, counts_as, store, key, vary, names, length, part, proven };
+                Verdict::Keep(kept)
             }
             Keep::No(refusal) => {
                 self.not_stored(refusal);
                 match share::unkept(&refusal, status, self.place) {
                     Unkept::Shared if !outgrown && !is_endless(response) => {
                         let (sharing, counts_as, store) = (in_flight, status, false);
-                        Verdict::Keep(Kept { sharing, counts_as, store, key, vary, names, length })
+                        let (part, proven) = (None, false);
+                        let kept = Kept {
+                            sharing,
+                            counts_as,
+                            store,
+                            key,
+                            vary,
+                            names,
+                            length,
+                            part,
+                            proven,
+                        };
+                        Verdict::Keep(kept)
                     }
                     unkept @ (Unkept::Failure | Unkept::Own) => Verdict::Not(unkept, None),
                     Unkept::Shared | Unkept::Aside => {
@@ -227,6 +274,14 @@ impl<K> Engine<K> {
         }
         let mut names = caller.names.to_vec();
         self.tags.read(answered, |tag| names.push(self.cache.journal.tag(tag)))?;
+        if let Some(site) = &caller.site {
+            let groups = groups::of(answered.response);
+            if groups.len() > MOST_GROUPS {
+                return Err(TooMany);
+            }
+            let groups = groups.iter();
+            names.extend(groups.map(|group| self.cache.journal.group(site.name(), group)));
+        }
         Ok(names.into())
     }
 
@@ -255,6 +310,10 @@ impl<K> Engine<K> {
         if !kept.store && (self.place == Place::Cache || kept.in_flight()) {
             return;
         }
+        if kept.part.is_some() {
+            // Of the whole it says nothing.
+            return;
+        }
         self.cache.remembered.forget(primary.as_bytes());
         if personal {
             self.cache.remembered.forget(in_class(primary, PERSONAL).as_bytes());
@@ -272,13 +331,14 @@ impl<K> Engine<K> {
         if self.place == Place::Cache {
             dated(&mut parts.headers, exchange.received);
         }
-        let Kept { sharing, counts_as, key, vary, names, length, .. } = kept;
+        let Kept { sharing, counts_as, key, vary, names, length, part, proven, .. } = kept;
         let directives = targeted::governing(self.policy.profile(), &parts.headers);
         let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
         let (fields, below) = Head::fields(stored, self.place == Place::Cache);
         let (status, version) = (parts.status, parts.version);
         let born = Instant::now();
         Arc::new(Head {
+            state: State::of(&fields),
             key,
             status,
             counts_as,
@@ -289,6 +349,8 @@ impl<K> Engine<K> {
             sharing,
             born,
             length,
+            part,
+            proven,
             fence: behind.fence,
             names,
             spread: fastrand::f32(),
@@ -312,7 +374,11 @@ impl<K> Engine<K> {
         let update = stored_fields::stored_head(answered.response, &directives, profile);
         let received = answered.exchange.received;
         let undated = !update.contains_key(DATE);
-        let mut fields = validation::freshen(&old.fields, &update, |_| true).ok()?;
+        let mut fields = updating::freshen(&old.fields, &update, |_| true).ok()?;
+        // What was named and stored before it was, and what this update brings of it.
+        for name in &targeted::governing(profile, &fields).left_out {
+            fields.remove(name);
+        }
         if undated {
             // Neither the old date is its own, nor one of ours that says whole seconds alone.
             fields.remove(DATE);
@@ -330,7 +396,9 @@ impl<K> Engine<K> {
         let mut named = self.names_of(caller, &answered);
         if !self.tags.are_in(&update) {
             // What a 304 leaves unsaid holds, also where its field was not to be stored.
-            named = named.and_then(|named| with(&old.names, &named));
+            let unsaid: Vec<_> =
+                old.names.iter().copied().filter(|name| !name.is_group()).collect();
+            named = named.and_then(|named| with(&unsaid, &named));
         }
         let keep = self.keep(caller, &answered);
         let (sharing, fate) = match keep {
@@ -338,6 +406,10 @@ impl<K> Engine<K> {
             Keep::For(_) if names != old.vary => (Sharing::OWN, Fate::Removed),
             // It could not be invalidated by all that it is tagged with now.
             Keep::For(_) if named.is_err() => (Sharing::OWN, Fate::Removed),
+            Keep::For(lifetime) if !old.proven => {
+                let longest = profile.max_unproven_lifetime.unwrap_or_default();
+                (Sharing::Stored(lifetime.unproven(longest)), Fate::Stored)
+            }
             Keep::For(lifetime) => (Sharing::Stored(lifetime), Fate::Stored),
             Keep::No(refusal) if refusal.by_request() => (Sharing::OWN, Fate::Left),
             Keep::No(_) => (Sharing::OWN, Fate::Removed),
@@ -345,6 +417,7 @@ impl<K> Engine<K> {
         dated(&mut fields, received);
         let (fields, below) = Head::fields(fields.iter(), self.place == Place::Cache);
         let head = Head {
+            state: State::of(&fields),
             key: old.key.clone(),
             status: old.status,
             counts_as: old.counts_as,
@@ -355,6 +428,8 @@ impl<K> Engine<K> {
             sharing,
             born: Instant::now(),
             length: old.length,
+            part: None,
+            proven: old.proven,
             fence: behind.fence,
             names: named.unwrap_or_default(),
             spread: fastrand::f32(),
@@ -365,7 +440,7 @@ impl<K> Engine<K> {
 }
 
 /// The names in either; no more than one answer may have.
-fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
+pub(super) fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
     let more = named.iter().filter(|name| !old.contains(name));
     let all: Box<[Slots]> = old.iter().chain(more).copied().collect();
     if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all) }
@@ -373,11 +448,18 @@ fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
 
 /// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.
 pub(super) fn dated(fields: &mut HeaderMap, received: SystemTime) {
-    if !fields.contains_key(DATE)
+    if date_of(fields).is_none()
         && let Ok(now) = HeaderValue::from_bytes(&date::format(received))
     {
         fields.insert(DATE, now);
     }
+}
+
+/// The one valid `Date`.
+fn date_of(fields: &HeaderMap) -> Option<SystemTime> {
+    let mut lines = fields.get_all(DATE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    date::parse(line.as_bytes())
 }
 
 /// An event stream is each listener's own: who joins late has missed its beginning.

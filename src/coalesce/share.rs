@@ -23,9 +23,10 @@ use crate::{
     marks,
     policy::Policy,
     rfc9111::{
-        cache_control::RequestDirectives,
-        freshness::{Ask as Wants, Reuse},
-        storing::{self, Refusal},
+        refusal::Refusal,
+        request_directives::RequestDirectives,
+        reuse::{Ask as Wants, Reuse},
+        storing,
     },
     store::{Head, Sharing},
 };
@@ -43,6 +44,8 @@ pub(crate) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
     pub(crate) kind: Kind,
+    /// It is a GET or a HEAD.
+    pub(crate) reads: bool,
     /// What it demands of a stored answer, and whose it is.
     pub(crate) wants: Wants,
     /// It asks for a part of the answer.
@@ -104,7 +107,8 @@ impl Ask {
             RequestDirectives::default()
         };
         let wants = Wants { directives, authorization, cookie };
-        Self { kind, wants, range, conditional, refresh: false, personal, unkeyed }
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        Self { kind, reads, wants, range, conditional, refresh: false, personal, unkeyed }
     }
 
     /// Whether it names who is asking.
@@ -170,7 +174,9 @@ const ALONE: Share =
 pub(crate) fn share(ask: &Ask, place: Place) -> Share {
     let directives = &ask.wants.directives;
     if ask.kind == Kind::Other || directives.no_store {
-        return ALONE;
+        // RFC 9111 §5.2.1.7: storage is not to answer it, and the origin is not asked.
+        let nobody = ask.reads && directives.only_if_cached && place == Place::Cache;
+        return if nobody { Share { leads: Leads::No, ..ALONE } } else { ALONE };
     }
     if place == Place::Coalesce && (ask.range || ask.conditional || directives.only_if_cached) {
         return ALONE;

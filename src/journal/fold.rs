@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Key,
     Uri,
     Tag,
+    Group,
 }
 
 /// Where a name is looked up: its table, and its slot in either row of it.
@@ -32,6 +33,11 @@ impl Slots {
     /// The two halves of a seeded hash are two hashes.
     pub(super) fn of(kind: Kind, hash: u64) -> Self {
         Self { kind, hashes: [(hash >> 32) as u32, hash as u32] }
+    }
+
+    /// Whether it is that of a group (RFC 9875).
+    pub(crate) fn is_group(self) -> bool {
+        self.kind == Kind::Group
     }
 
     /// One of its hashes.
@@ -50,7 +56,7 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Fold {
     /// One a kind of name, made with the first record of it: most see one kind, or none.
-    tables: [OnceLock<Table>; 3],
+    tables: [OnceLock<Table>; 4],
     everything: Slot,
     bits: u32,
 }

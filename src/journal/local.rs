@@ -83,6 +83,16 @@ impl Journal {
         Self::slots(Kind::Tag, |hasher| hasher.write(tag))
     }
 
+    /// A group of one origin (RFC 9875 §2.1).
+    pub(crate) fn group(&self, site: &[u8], group: &[u8]) -> Slots {
+        Self::slots(Kind::Group, |hasher| {
+            hasher.write(site);
+            // It stands in no authority.
+            hasher.write(b"#");
+            hasher.write(group);
+        })
+    }
+
     fn slots(kind: Kind, name: impl FnOnce(&mut dyn Hasher)) -> Slots {
         // One seed for all caches of a process: two of them may share a store.
         static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);

@@ -34,7 +34,7 @@ use crate::circuit_breaker::{State, Transition};
 /// | `seawall_origin_head_seconds` | histogram, seconds | – | from the call to the head of the answer |
 /// | `seawall_stored_total` | counter, entries | – | answers stored |
 /// | `seawall_stored_bytes_total` | counter, bytes | – | their bodies |
-/// | `seawall_not_stored_total` | counter, answers | `why`: the refusals of [`Refusal`](crate::rfc9111::storing::Refusal) | answers not stored, by rule |
+/// | `seawall_not_stored_total` | counter, answers | `why`: the refusals of [`Refusal`](crate::rfc9111::refusal::Refusal) | answers not stored, by rule |
 /// | `seawall_freshened_total` | counter, entries | – | entries validated by a 304 |
 /// | `seawall_outgrown_total` | counter, bodies | – | bodies too large to keep |
 /// | `seawall_handed_over_total` | counter, bodies | – | bodies still under way at the fetch deadline |

@@ -24,7 +24,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 
 pub use crate::staleness::Stale;
-use crate::{circuit_breaker::Transition, load_shed::Criticality, rfc9111::storing::Refusal};
+use crate::{circuit_breaker::Transition, load_shed::Criticality, rfc9111::refusal::Refusal};
 
 #[cfg(feature = "metrics")]
 mod metrics;

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_says_what_happened() {
+    fn rfc9211_2_a_member_says_what_happened() {
         let (fresh, same) = (StatusCode::OK, StatusCode::NOT_MODIFIED);
         let to = Member::forwarded;
         for (member, expected) in [
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_that_is_no_token_is_quoted() {
+    fn rfc9211_2_8_a_detail_that_is_no_token_is_quoted() {
         for (detail, expected) in [
             ("a/b:c", "seawall; hit; detail=a/b:c"),
             ("*", "seawall; hit; detail=*"),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn our_member_comes_after_those_closer_to_the_origin() {
+    fn rfc9211_2_our_member_comes_after_those_closer_to_the_origin() {
         for (below, expected) in [
             ("near; hit", "near; hit, seawall; hit"),
             ("a, b; fwd=miss", "a, b; fwd=miss, seawall; hit"),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn all_lines_are_joined_in_their_order() {
+    fn rfc9211_2_all_lines_are_joined_in_their_order() {
         for (lines, expected) in [
             (&[][..], None),
             (&["", " "], None),

@@ -37,17 +37,21 @@ pub fn also(response: &HeaderMap, authority: &[u8], target: &Uri) -> Vec<Uri> {
 }
 
 /// The path and query that `reference` leads to (RFC 3986 §5.2), if it stays within `authority`.
-fn resolved(reference: &str, authority: &[u8], target: &Uri) -> Option<Uri> {
+pub(super) fn resolved(reference: &str, authority: &[u8], target: &Uri) -> Option<Uri> {
     let reference = reference.trim().split('#').next().unwrap_or_default();
-    let scheme = ["http:", "https:"].iter().find_map(|scheme| {
-        let start = reference.get(..scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then(|| &reference[scheme.len()..])
-    });
-    let relative = scheme.unwrap_or(reference);
+    let scheme = reference
+        .split_once(':')
+        .and_then(|(scheme, rest)| Scheme::named(scheme).map(|scheme| (scheme, rest)));
+    let relative = scheme.map_or(reference, |(_, rest)| rest);
     if let Some(rest) = relative.strip_prefix("//") {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (named, path) = rest.split_at(end);
-        let same = bare(named.as_bytes()).eq_ignore_ascii_case(bare(authority));
+        let of_target = target.scheme_str().and_then(Scheme::named);
+        let of_reference = scheme.map(|(scheme, _)| scheme).or(of_target);
+        // What is not known of the target is taken from the reference.
+        let scheme = of_target.or(of_reference);
+        let same = of_reference == scheme
+            && bare(named.as_bytes(), scheme).eq_ignore_ascii_case(bare(authority, scheme));
         return if same { parsed(path) } else { None };
     }
     let names_a_scheme = || relative.split(['/', '?']).next().is_some_and(|s| s.contains(':'));
@@ -95,10 +99,32 @@ fn parsed(path_and_query: &str) -> Option<Uri> {
     plain.parse().ok()
 }
 
-/// Without a default port.
-fn bare(authority: &[u8]) -> &[u8] {
-    let port = [&b":80"[..], b":443"].into_iter().find(|port| authority.ends_with(port));
-    &authority[..authority.len() - port.map_or(0, <[u8]>::len)]
+/// The schemes that HTTP has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            _ if name.eq_ignore_ascii_case("http") => Some(Self::Http),
+            _ if name.eq_ignore_ascii_case("https") => Some(Self::Https),
+            _ => None,
+        }
+    }
+}
+
+/// Without the default port of its scheme; of any, where that is not known.
+fn bare(authority: &[u8], scheme: Option<Scheme>) -> &[u8] {
+    let defaults: &[&[u8]] = match scheme {
+        Some(Scheme::Http) => &[b":80"],
+        Some(Scheme::Https) => &[b":443"],
+        None => &[b":80", b":443"],
+    };
+    let port = defaults.iter().find(|port| authority.ends_with(port));
+    &authority[..authority.len() - port.map_or(0, |port| port.len())]
 }
 
 #[cfg(test)]
@@ -106,10 +132,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unsafe_method_invalidates_unless_it_failed() {
-        for method in ["POST", "PUT", "DELETE", "PATCH", "MERGE"] {
+    fn section_4_4_an_unsafe_method_invalidates_unless_it_failed() {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "M-SEARCH", "get"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            for (status, expected) in [(200, true), (204, true), (303, true), (404, false)] {
+            for (status, expected) in [
+                (103, false),
+                (200, true),
+                (204, true),
+                (299, true),
+                (303, true),
+                (399, true),
+                (404, false),
+                (500, false),
+                (599, false),
+            ] {
                 let status = StatusCode::from_u16(status).unwrap();
                 assert_eq!(invalidates(&method, status), expected, "{method} {status}");
             }
@@ -120,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_resolved_against_the_target_and_stays_within_its_authority() {
+    fn section_4_4_a_reference_is_resolved_against_the_target_and_stays_within_its_authority() {
         let target = Uri::from_static("/a/b/c?q");
         for (reference, expected) in [
             ("/x", Some("/x")),
@@ -132,12 +168,14 @@ mod tests {
             ("..", Some("/a/")),
             ("?r", Some("/a/b/c?r")),
             ("http://Example.com/x", Some("/x")),
-            ("HTTPS://example.com:443", Some("/")),
+            ("HTTPS://example.com:443", None),
             ("//example.com?x", Some("/?x")),
             ("http://example.org/x", None),
             ("http://example.com.evil/x", None),
             ("http://me@example.com/x", None),
             ("http:x", None),
+            ("http://example.com:81/x", None),
+            ("http://example.com:443/x", None),
             ("mailto:x", None),
             ("", None),
             ("#z", None),
@@ -148,7 +186,31 @@ mod tests {
     }
 
     #[test]
-    fn both_fields_count() {
+    fn section_4_4_an_origin_is_a_scheme_a_host_and_a_port() {
+        let found = |target: &'static str, authority: &str, reference: &str| {
+            resolved(reference, authority.as_bytes(), &Uri::from_static(target)).is_some()
+        };
+        for (target, authority, reference, expected) in [
+            ("http://h/a", "h", "http://h:80/x", true),
+            ("http://h/a", "h", "https://h/x", false),
+            ("http://h:443/a", "h:443", "https://h/x", false),
+            ("https://h/a", "h", "https://h:443/x", true),
+            ("https://h/a", "h", "https://h:80/x", false),
+            ("https://h/a", "h", "//h:443/x", true),
+            ("https://h/a", "h", "/x", true),
+            // What the target does not say, the reference may.
+            ("/a", "h", "https://h/x", true),
+            ("/a", "h", "http://h/x", true),
+            ("/a", "h:443", "https://h/x", true),
+            ("/a", "h:443", "http://h/x", false),
+        ] {
+            let same = found(target, authority, reference);
+            assert_eq!(same, expected, "{target} {authority} {reference}");
+        }
+    }
+
+    #[test]
+    fn section_4_4_both_fields_count() {
         let mut fields = HeaderMap::new();
         fields.insert(LOCATION, "/one".parse().unwrap());
         fields.insert(CONTENT_LOCATION, "two".parse().unwrap());

@@ -6,16 +6,36 @@
 //! | file | rule |
 //! |---|---|
 //! | `profile` | the choices the law leaves open |
-//! | `cache_control` | §5.2: directives of responses and requests |
-//! | `targeted` | RFC 9213: directives for some caches only |
-//! | `date` | RFC 9110 §5.6.7: dates |
-//! | `storing` | §3: which responses are kept |
+//! | `delta_seconds` | §1.2.2: numbers of seconds |
+//! | `storing` | §3, §3.5: which responses are kept |
+//! | `refusal` | §3: why the others are not |
 //! | `stored_fields` | §3.1: which of their fields |
-//! | `vary` | §4.1: which of several answers a request |
-//! | `freshness` | §4.2: how long it does |
-//! | `validation` | §4.3: asking whether it still does |
-//! | `range` | RFC 9110 §14: answering with a part of it |
+//! | `incomplete` | §3.3, §3.4: parts, and putting them together |
+//! | `updating` | §3.2, §4.3.4: updating them with a 304 |
+//! | `reuse` | §4, §5.2.1: whether one answers a request |
+//! | `vary` | §4.1: which request fields tell several apart |
+//! | `variant` | §4.1: what a request says in these |
+//! | `language` | beyond §4.1: choosing one by `Content-Language` |
+//! | `freshness` | §4.2.1, §4.2.2: how long one is fresh |
+//! | `age` | §4.2.3, §5.1: how old it is |
+//! | `stale` | §4.2.4: when it may not be served stale |
+//! | `validation` | §4.3: asking whether it is still good, and answering who asks |
+//! | `head` | §4.3.5: what a HEAD tells of one |
+//! | `state` | §4.3.2, RFC 9110 §13: what conditions are judged by |
+//! | `invalidation` | §4.4: what an unsafe request makes unusable |
+//! | `directive` | §5.2: how directives are written |
+//! | `request_directives` | §5.2.1, §5.4: what requests ask |
+//! | `response_directives` | §5.2.2, RFC 5861, RFC 8246: what responses allow |
+//! | `expires` | §5.3: the lifetime that Expires names |
+//! | `post` | RFC 9110 §9.3.3: responses to POST that answer a GET |
+//! | `date` | RFC 9110 §5.6.7: dates |
+//! | `entity_tag` | RFC 9110 §8.8.3: entity tags |
+//! | `retry_after` | RFC 9110 §10.2.3: how long to wait |
+//! | `range` | RFC 9110 §14: answering with a part |
 //! | `cache_status` | RFC 9211: telling what happened |
+//! | `targeted` | RFC 9213: directives for some caches only |
+//! | `groups` | RFC 9875: what is invalidated together |
+//! | `dictionary` | RFC 9651 §3.1, §3.2: the lists and dictionaries that these are |
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CACHE_CONTROL};
@@ -37,31 +57,57 @@
 
 use std::time::SystemTime;
 
-pub mod cache_control;
+pub mod age;
 pub mod cache_status;
 pub mod date;
+mod delta_seconds;
+mod dictionary;
+mod directive;
+mod entity_tag;
+mod expires;
 pub mod freshness;
+pub mod groups;
+pub mod head;
+pub mod incomplete;
 pub mod invalidation;
+pub mod language;
+pub mod post;
 pub mod profile;
 pub mod range;
+pub mod refusal;
+pub mod request_directives;
+pub mod response_directives;
+pub mod retry_after;
+pub mod reuse;
+#[cfg(test)]
+mod rows;
+pub mod stale;
+pub mod state;
 pub mod stored_fields;
 pub mod storing;
 pub mod targeted;
+pub mod updating;
 pub mod validation;
+mod variant;
 pub mod vary;
 
-pub use cache_control::{MaxStale, RequestDirectives, ResponseDirectives};
-pub use freshness::{Ask, Demand, Freshness, Lifetime, Reuse, reuse};
+pub use freshness::{Freshness, Lifetime};
 pub use profile::Profile;
+pub use refusal::Refusal;
+pub use request_directives::{MaxStale, RequestDirectives};
+pub use response_directives::ResponseDirectives;
+pub use reuse::{Ask, Reuse, reuse};
+pub use stale::Demand;
+pub use state::State;
 pub use stored_fields::stored_head;
-pub use storing::{Keep, Refusal, keep};
+pub use storing::{Keep, keep};
 pub use validation::Validators;
 pub use vary::{Names, Vary};
 
 /// When a request left and its response arrived, by this machine's wall clock.
 ///
 /// ```
-/// use seawall::rfc9111::{Exchange, freshness::initial_age};
+/// use seawall::rfc9111::{Exchange, age::initial_age};
 /// use std::time::{Duration, SystemTime};
 ///
 /// let received = SystemTime::now();

@@ -27,6 +27,12 @@ pub struct Profile {
     pub(super) targets: Box<[HeaderName]>,
     pub(super) unkeyed_fields_matter: bool,
     pub(super) strict_s_maxage: bool,
+    pub(crate) store_partial: bool,
+    pub(crate) store_post: bool,
+    pub(crate) max_unproven_lifetime: Option<Duration>,
+    pub(super) lenient_content_range: bool,
+    pub(super) tail_without_validator: bool,
+    pub(crate) language_by_quality: bool,
     pub(crate) stale_when_unreachable: bool,
 }
 
@@ -45,6 +51,12 @@ impl Profile {
             targets: Box::default(),
             unkeyed_fields_matter: true,
             strict_s_maxage: false,
+            store_partial: false,
+            store_post: false,
+            max_unproven_lifetime: None,
+            lenient_content_range: false,
+            tail_without_validator: false,
+            language_by_quality: false,
             stale_when_unreachable: false,
         }
     }
@@ -62,6 +74,9 @@ impl Profile {
             targets: Box::new([HeaderName::from_static("cdn-cache-control")]),
             unkeyed_fields_matter: false,
             strict_s_maxage: true,
+            store_partial: true,
+            store_post: true,
+            max_unproven_lifetime: Some(Duration::from_secs(60)),
             stale_when_unreachable: true,
             ..Self::safe()
         }
@@ -101,7 +116,8 @@ impl Profile {
     /// Whether every final status is stored where it has explicit freshness.
     ///
     /// Safe: no, only 200 203 204 300 301 308 404 405 410 414 501, so that an origin's blanket
-    /// `max-age` does not keep its failures. Reverse proxy: yes (§3). In neither 206 and 304.
+    /// `max-age` does not keep its failures. Reverse proxy: yes (§3). In neither a 304; a 206 has a
+    /// [setting](Self::store_partial) of its own.
     #[must_use]
     pub fn any_status(mut self, any: bool) -> Self {
         self.any_status = any;
@@ -168,6 +184,69 @@ impl Profile {
         self
     }
 
+    /// Whether a 206 is stored, and answers requests for what it holds (§3.3, §3.4).
+    ///
+    /// A miss that asks for one range is then forwarded as it is, and not for the whole. A part grows
+    /// by parts that touch it and have the same strong `ETag`; it never takes the place of a whole
+    /// response. Safe: no, ranges are answered from stored 200s alone. Reverse proxy: yes.
+    #[must_use]
+    pub fn store_partial(mut self, store: bool) -> Self {
+        self.store_partial = store;
+        self
+    }
+
+    /// Whether a response to POST is stored for later GETs of its URI, where it names that URI in
+    /// `Content-Location` and has explicit freshness (RFC 9110 §9.3.3).
+    ///
+    /// Safe: no, what a POST is answered with is rarely meant for others. Reverse proxy: yes.
+    #[must_use]
+    pub fn store_post(mut self, store: bool) -> Self {
+        self.store_post = store;
+        self
+    }
+
+    /// The longest lifetime of a response whose body ends with its connection.
+    ///
+    /// It has neither a length nor chunks, so that an origin that died within it looks like one that
+    /// came to its end. Safe: none, it is not stored. Reverse proxy: one minute; RFC 9112 §8 counts
+    /// it as complete, and a minute is what a cut one may then harm. It is never served stale.
+    #[must_use]
+    pub fn max_unproven_lifetime(mut self, longest: Option<Duration>) -> Self {
+        self.max_unproven_lifetime = longest;
+        self
+    }
+
+    /// Whether a 206 is stored whose `Content-Range` and length disagree.
+    ///
+    /// Its positions are then counted from its first byte, and those of a suffix from its last. In
+    /// neither: such a part may be anything. It exists to compare caches by the public test suite.
+    #[must_use]
+    pub fn lenient_content_range(mut self, lenient: bool) -> Self {
+        self.lenient_content_range = lenient;
+        self
+    }
+
+    /// Whether the rest of a stored part is asked for that has no strong `ETag`.
+    ///
+    /// What comes cannot be combined (RFC 9110 §15.3.7.3) and is fetched whole after that. In neither:
+    /// it is a call for nothing. It exists to compare caches by the public test suite.
+    #[must_use]
+    pub fn tail_without_validator(mut self, ask: bool) -> Self {
+        self.tail_without_validator = ask;
+        self
+    }
+
+    /// Whether a variant is chosen by its `Content-Language`, where that is what the request's
+    /// `Accept-Language` likes best.
+    ///
+    /// In neither: it is not among the ways that §4.1 names, and the origin may have had something
+    /// better. For origins whose languages are translations of one another.
+    #[must_use]
+    pub fn language_by_quality(mut self, choose: bool) -> Self {
+        self.language_by_quality = choose;
+        self
+    }
+
     /// Whether a stale response is served as long as it is kept when the origin cannot be reached.
     ///
     /// Safe: no, only within the time that `stale-if-error` or the layer names. Reverse proxy: yes
@@ -207,6 +286,9 @@ mod tests {
             .targets([HeaderName::from_static("cdn-cache-control")])
             .unkeyed_fields_matter(false)
             .strict_s_maxage(true)
+            .store_partial(true)
+            .store_post(true)
+            .max_unproven_lifetime(Some(Duration::from_secs(60)))
             .stale_when_unreachable(true);
         assert_eq!(turned, Profile::reverse_proxy());
     }

@@ -1,15 +1,16 @@
 //! Storing (RFC 9111 §3): which responses a shared cache keeps, and why not the others.
 
-use std::fmt;
-
 use http::header::{AUTHORIZATION, COOKIE, ETAG, HeaderMap, LAST_MODIFIED, SET_COOKIE};
 use http::{Method, StatusCode};
 
-use super::cache_control::{RequestDirectives, ResponseDirectives};
-use super::freshness::{Demand, Lifetime};
+use super::freshness::{Lifetime, is_heuristically_cacheable};
 use super::profile::Profile;
+use super::refusal::Refusal;
+use super::request_directives::RequestDirectives;
+use super::response_directives::ResponseDirectives;
+use super::stale::Demand;
 use super::vary::Vary;
-use super::{Exchange, targeted};
+use super::{Exchange, incomplete, targeted};
 
 /// The most fields by which the variants of one response may differ.
 const MOST_VARY_NAMES: usize = 8;
@@ -37,118 +38,6 @@ pub enum Keep {
     No(Refusal),
     /// It is; what storing learned of its lifetime.
     For(Lifetime),
-}
-
-/// Why a response is not stored.
-///
-/// ```
-/// use seawall::rfc9111::Refusal;
-///
-/// assert_eq!(Refusal::SetCookie.to_string(), "set-cookie");
-/// // The response to a request without a session may well be stored; one that sets it never is.
-/// assert!(Refusal::RequestCookie.by_request() && !Refusal::SetCookie.by_request());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The request's method is not GET.
-    Method,
-    /// The status is informational, 304, or not among those the profile stores.
-    Status,
-    /// The status is 206.
-    PartialContent,
-    /// The response says `must-understand`, and its status is not understood (§5.2.2.3).
-    MustUnderstand,
-    /// The response says `no-store`.
-    NoStore,
-    /// The response says `private`.
-    Private,
-    /// The response sets a cookie.
-    SetCookie,
-    /// The response varies by more than its request's fields: `Vary: *`.
-    VaryStar,
-    /// The response varies by a field with credentials.
-    VaryOnCredentials,
-    /// The response varies by more fields than a cache should keep apart.
-    TooManyVaryNames,
-    /// The head has more fields, or longer ones, than are kept.
-    HeadTooLarge,
-    /// The response has more tags than it could be invalidated by.
-    TooManyTags,
-    /// The body ends with the connection, so that a cut connection looks like its end.
-    Unframed,
-    /// The response is stale from the beginning, by its own word, and has no validator.
-    NeverFresh,
-    /// The response could never be used: it has neither freshness nor a validator.
-    NoFreshnessNoValidator,
-    /// The request says `no-store`.
-    RequestNoStore,
-    /// The request has Authorization, and the response does not say it is for all (§3.5).
-    Authorization,
-    /// The request has Cookie, and the response does not say it is for all.
-    RequestCookie,
-    /// The request has a field that origins reflect but keys leave out.
-    UnkeyedField,
-}
-
-impl Refusal {
-    /// Whether the fault is only this request's: the response to another may be stored.
-    #[must_use]
-    pub fn by_request(&self) -> bool {
-        match self {
-            Self::Method
-            | Self::RequestNoStore
-            | Self::Authorization
-            | Self::RequestCookie
-            | Self::UnkeyedField => true,
-            Self::Status
-            | Self::PartialContent
-            | Self::MustUnderstand
-            | Self::NoStore
-            | Self::Private
-            | Self::SetCookie
-            | Self::VaryStar
-            | Self::VaryOnCredentials
-            | Self::TooManyVaryNames
-            | Self::HeadTooLarge
-            | Self::TooManyTags
-            | Self::Unframed
-            | Self::NeverFresh
-            | Self::NoFreshnessNoValidator => false,
-        }
-    }
-
-    /// A short name for labels, in the alphabet of a structured-field token.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::Status => "status",
-            Self::PartialContent => "partial-content",
-            Self::MustUnderstand => "must-understand",
-            Self::NoStore => "no-store",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::VaryStar => "vary-star",
-            Self::VaryOnCredentials => "vary-on-credentials",
-            Self::TooManyVaryNames => "too-many-vary-names",
-            Self::HeadTooLarge => "head-too-large",
-            Self::TooManyTags => "too-many-tags",
-            Self::Unframed => "unframed",
-            Self::NeverFresh => "never-fresh",
-            Self::NoFreshnessNoValidator => "no-freshness-no-validator",
-            Self::RequestNoStore => "request-no-store",
-            Self::Authorization => "authorization",
-            Self::RequestCookie => "request-cookie",
-            Self::UnkeyedField => "unkeyed-field",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Decides whether the response to a request is stored (§3).
@@ -188,7 +77,7 @@ pub fn keep(
     let refused = by_directives(status, &directives)
         .or_else(|| by_fields(profile, response, &lifetime))
         .or_else(|| by_use(status, response, &lifetime))
-        .or_else(|| by_status(profile, status, &directives, &lifetime))
+        .or_else(|| by_status(profile, status, response, &directives, &lifetime))
         .or_else(|| by_request(profile, request, &lifetime));
     refused.map_or(Keep::For(lifetime), Keep::No)
 }
@@ -196,11 +85,12 @@ pub fn keep(
 fn by_status(
     profile: &Profile,
     status: StatusCode,
+    response: &HeaderMap,
     directives: &ResponseDirectives,
     lifetime: &Lifetime,
 ) -> Option<Refusal> {
     if status == StatusCode::PARTIAL_CONTENT {
-        return Some(Refusal::PartialContent);
+        return (!incomplete::is_storable(profile, response)).then_some(Refusal::PartialContent);
     }
     let final_status = !status.is_informational() && status != StatusCode::NOT_MODIFIED;
     let by_default = is_heuristically_cacheable(status);
@@ -276,11 +166,6 @@ pub(crate) fn is_unkeyed(name: &str) -> bool {
     }
 }
 
-/// RFC 9110 §15.1, without 206, which this cache does not store.
-pub(super) fn is_heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
-}
-
 /// The final statuses that RFC 9110 §15 defines and that ask nothing special of a cache.
 fn is_understood(status: StatusCode) -> bool {
     matches!(
@@ -329,7 +214,7 @@ mod tests {
     const MINUTE: &str = "cache-control: max-age=60";
 
     #[test]
-    fn what_responses_say_decides() {
+    fn section_3_what_responses_say_decides() {
         use Refusal::*;
         for (response, safe, reverse_proxy) in [
             (&[MINUTE][..], None, None),
@@ -368,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_stored_as_the_profile_says() {
+    fn section_3_statuses_are_stored_as_the_profile_says() {
         use Refusal::*;
         for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
             assert_eq!(refusals(&[], status, &[MINUTE]), [None, None], "{status}");
@@ -389,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_requests_bring_decides_last_and_for_them_only() {
+    fn section_3_5_what_requests_bring_decides_last_and_for_them_only() {
         use Refusal::*;
         let public = "cache-control: public, max-age=60";
         let shared = "cache-control: s-maxage=60";
@@ -421,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_answers_to_get_are_stored() {
+    fn section_3_only_the_answers_to_get_are_stored() {
         let now = UNIX_EPOCH;
         let exchange = Exchange { sent: now, received: now };
         for method in [Method::HEAD, Method::POST, Method::PUT] {
@@ -433,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lifetime_a_validator_is_kept_to_be_asked_each_time() {
+    fn section_3_without_a_lifetime_a_validator_is_kept_to_be_asked_each_time() {
         let Keep::For(lifetime) = kept(&Profile::safe(), &[], 200, &["etag: \"a\""]) else {
             panic!("kept");
         };
@@ -441,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_live_no_longer_than_the_profile_says() {
+    fn section_4_2_1_errors_live_no_longer_than_the_profile_says() {
         let hour = ["cache-control: max-age=3600"];
         for (status, profile, seconds) in [
             (404, Profile::safe(), 60),

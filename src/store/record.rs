@@ -14,8 +14,10 @@ use crate::{
     journal::{Fence, Slots},
     marks::{Served, Source},
     rfc9111::{
+        State,
         cache_status::{self, CACHE_STATUS, Member},
         freshness::Lifetime,
+        incomplete::Part,
         vary::Names,
     },
 };
@@ -67,6 +69,13 @@ pub enum Record {
 }
 
 impl Record {
+    pub(crate) fn into_entry(self) -> Option<Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Variants(_) => None,
+        }
+    }
+
     /// What it takes in memory, in bytes, its key left aside.
     pub fn weight(&self) -> u64 {
         match self {
@@ -144,6 +153,13 @@ impl Entry {
         now.saturating_duration_since(self.head.born)
     }
 
+    /// By its `Date`, which counts among variants (RFC 9111 §4.1); where these are the same, by when it
+    /// came.
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
+        let (own, others) = (&*self.head, &*other.head);
+        (own.state.date(), own.born) < (others.state.date(), others.born)
+    }
+
     fn weight(&self) -> u64 {
         let trailers = self.trailers.as_deref().map_or(0, weight_of);
         let names = mem::size_of_val(&*self.head.names);
@@ -153,6 +169,7 @@ impl Entry {
 }
 
 /// The head of an answer, and what was learned from it once, so that no later decision parses it.
+#[derive(Clone)]
 pub(crate) struct Head {
     /// The full key, the variant included.
     pub(crate) key: Key,
@@ -169,8 +186,14 @@ pub(crate) struct Head {
     pub(crate) sharing: Sharing,
     /// When it arrived, or was last validated.
     pub(crate) born: Instant,
+    /// What conditions are judged by.
+    pub(crate) state: State,
     /// The length of the body, where the head knew it.
     pub(crate) length: Option<u64>,
+    /// Which bytes of the whole a 206 has.
+    pub(crate) part: Option<Part>,
+    /// Whether the end of its body was seen, and not merely the end of its connection.
+    pub(crate) proven: bool,
     /// How far the journal had come when its fetch began.
     pub(crate) fence: Fence,
     /// What it is invalidated by: its key, its URI, its tags.

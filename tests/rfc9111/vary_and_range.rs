@@ -5,7 +5,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select as one_of};
 use seawall::rfc9111::{
     cache_status::{CACHE_STATUS, Fwd, Member, joined},
     range::{Selected, content_range, select, unsatisfied_range},
-    validation::{Validators, freshen, not_modified, not_modified_fields, strip},
+    updating::freshen,
+    validation::{Validators, not_modified, not_modified_fields, strip},
     vary::{Names, Vary},
 };
 

@@ -1,0 +1,162 @@
+//! Parts (RFC 9111 §3.3, §3.4): what they answer, how the rest is asked for, how they are put together.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::{
+    HeaderMap, StatusCode,
+    header::{IF_RANGE, RANGE},
+    response::Parts,
+};
+use tokio::time::Instant;
+
+use super::{
+    engine::Engine,
+    storage::{Found, Stored},
+    verdict::with,
+};
+use crate::{
+    coalesce::share::{Ask, Kind, Place},
+    rfc9111::{
+        incomplete::{self, Part, Slice, Tail},
+        range,
+        refusal::Refusal,
+        reuse::Reuse,
+    },
+    store::{Entry, Head, Key, Record},
+};
+
+/// The class of the flights of requests that go to the origin for one range.
+const RANGE_CLASS: u8 = b'R';
+
+/// A longer `Range` or `If-Range` is not worth a flight.
+const MOST_BYTES: usize = 256;
+
+impl<K> Engine<K> {
+    /// Whether this is a request for one range, which goes to the origin as such where nothing whole is
+    /// stored.
+    pub(super) fn is_in_part(&self, ask: &Ask, request: &HeaderMap) -> bool {
+        let short = |name| request.get(name).is_none_or(|line| line.len() <= MOST_BYTES);
+        ask.range
+            && !ask.conditional
+            && ask.kind == Kind::Get
+            && self.place == Place::Cache
+            && self.policy.profile().store_partial
+            && range::is_single(request)
+            && short(RANGE)
+            && request.get_all(IF_RANGE).iter().count() <= 1
+            && short(IF_RANGE)
+    }
+
+    /// The key of the flights of those who ask for the same range.
+    pub(super) fn key_of_range(key: &Key, request: &HeaderMap) -> Key {
+        let mut bytes = key.as_bytes().to_vec();
+        if let Some(first) = bytes.first_mut() {
+            *first = RANGE_CLASS;
+        }
+        for line in [RANGE, IF_RANGE].map(|name| request.get(name)) {
+            bytes.push(u8::from(line.is_some()));
+            bytes.extend_from_slice(line.map(|line| line.as_bytes()).unwrap_or_default());
+            bytes.push(b'\n');
+        }
+        Key::from(&*bytes)
+    }
+
+    /// What of a stored part answers a request: only where it may be reused, and holds all that is asked.
+    pub(super) fn slice(
+        &self,
+        stored: &Stored,
+        ask: &Ask,
+        request: &HeaderMap,
+        now: Instant,
+    ) -> Option<Slice> {
+        if !self.is_in_part(ask, request) {
+            return None;
+        }
+        match self.reuse(stored, ask, now) {
+            Reuse::Fresh | Reuse::MaxStale(_) => slice_of(&stored.entry, request),
+            _ => None,
+        }
+    }
+
+    /// How the rest of a stored part is asked for, where the whole of it could be kept.
+    pub(super) fn tail(&self, entry: &Entry) -> Option<Tail> {
+        let part = entry.head.part?;
+        let profile = self.policy.profile();
+        let tail = incomplete::tail(profile, &entry.head.fields, part, entry.body.len() as u64);
+        tail.filter(|_| part.total <= self.cache.limits.max_body as u64)
+    }
+
+    /// Makes of the head of a 206 with the rest of `entry` that of the whole; `false`: it is not that.
+    pub(super) fn complete(entry: &Entry, parts: &mut Parts) -> bool {
+        let whole = incomplete::combined(&entry.head.fields, &parts.headers);
+        let next = entry.head.part.map(|part| part.last + 1);
+        let begins = Part::from_fields(&parts.headers).map(|rest| rest.first);
+        // What lies over the stored part would be there twice.
+        let Some(whole) = whole.filter(|whole| whole.is_all() && next == begins) else {
+            return false;
+        };
+        parts.status = StatusCode::OK;
+        incomplete::describe(&mut parts.headers, whole);
+        true
+    }
+
+    /// A part with what is stored already; `None`: it is not to be stored.
+    pub(super) async fn with_what_is_stored(&self, entry: Entry) -> Option<Entry> {
+        let part = entry.head.part?;
+        if !incomplete::agrees(self.policy.profile(), part, entry.body.len() as u64) {
+            self.not_stored(Refusal::PartialContent);
+            return None;
+        }
+        let key = entry.key();
+        let before = match self.cache.store.peek(key.as_bytes()) {
+            None if self.cache.store.is_remote() => self.get(key).await,
+            near => near,
+        };
+        let before = match before {
+            Some(Record::Entry(before)) if before.key() == key => self.alive(before),
+            _ => Found::Nothing,
+        };
+        match before {
+            // The whole is better, also where it has to be validated.
+            Found::Entry(_) => None,
+            Found::Part(before) => Some(self.joined(&before.entry, part, &entry).unwrap_or(entry)),
+            Found::OtherVariants | Found::Nothing => Some(entry),
+        }
+    }
+
+    /// Two parts as one, if they may be and are not too much.
+    fn joined(&self, before: &Entry, part: Part, entry: &Entry) -> Option<Entry> {
+        let stored = before.head.part?;
+        let both = incomplete::combined(&before.head.fields, &entry.head.fields)?;
+        let are_as_said =
+            before.body.len() as u64 == stored.length() && entry.body.len() as u64 == part.length();
+        if !are_as_said || both.length() > self.cache.limits.max_body as u64 {
+            return None;
+        }
+        let (first, second, from) = if stored.first <= part.first {
+            (&before.body, &entry.body, stored.last + 1 - part.first)
+        } else {
+            (&entry.body, &before.body, part.last + 1 - stored.first)
+        };
+        let mut body = BytesMut::with_capacity(usize::try_from(both.length()).ok()?);
+        body.extend_from_slice(first);
+        body.extend_from_slice(second.get(usize::try_from(from).ok()?..).unwrap_or_default());
+        let mut head = Head::clone(&entry.head);
+        incomplete::describe(&mut head.fields, both);
+        if both.is_all() {
+            (head.status, head.counts_as) = (StatusCode::OK, StatusCode::OK);
+        }
+        head.part = (!both.is_all()).then_some(both);
+        head.length = Some(both.length());
+        head.fence = head.fence.min(before.head.fence);
+        head.names = with(&before.head.names, &head.names).ok()?;
+        Some(Entry { head: Arc::new(head), body: body.freeze(), ..entry.clone() })
+    }
+}
+
+/// What of a stored part a request for one range asks for.
+pub(super) fn slice_of(entry: &Entry, request: &HeaderMap) -> Option<Slice> {
+    let part = entry.head.part?;
+    incomplete::within(request, &entry.head.state, part, entry.body.len() as u64)
+}
