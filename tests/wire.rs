@@ -98,9 +98,6 @@ async fn every_row_of_the_tables_comes_out_as_it_says_in_both_profiles() {
     assert!(connections < requests / 4, "{connections} connections for {requests} requests");
 }
 
-// FAILS: the gateway takes `Transfer-Encoding` off whole, though only chunks have been undone; it
-// leaves out of answers whatever their `Connection` names, `Vary` and `Set-Cookie` included; and who
-// a request is for, it tells the origin, but not those who read `Vary`.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_gateway_changes_on_the_way_is_not_hidden_from_what_is_stored() {
     let Played { wrong, .. } = in_both_profiles(&rewritten::rows()).await;

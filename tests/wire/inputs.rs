@@ -101,7 +101,19 @@ fn asked_with() -> Vec<Row> {
             Refused(504),
             Refused(504),
         ),
-        // In `reverse-proxy` this will be stored as a part, never as the whole.
+        // `reverse-proxy` keeps the part, which is a hit for those who ask for no more.
+        row(
+            "S4",
+            "a part is what it is",
+            plays([
+                "HTTP/1.1 206 Partial Content\ncache-control: public, max-age=60\netag: \"v\"\n\
+                 content-range: bytes 0-6/14\ncontent-length: 7\n\nfor USER",
+            ]),
+            eve("range: bytes=0-6"),
+            "GET /ROW HTTP/1.1\nhost: a\nx-user: Bob\nrange: bytes=0-6\n\n",
+            Apart,
+            Kept,
+        ),
         row(
             "S4",
             "a part is not the whole",

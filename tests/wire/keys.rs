@@ -87,15 +87,15 @@ fn methods() -> Vec<Row> {
             Kept,
             Kept,
         ),
-        // In `reverse-proxy` this will be stored for GET.
+        // RFC 9110 §9.3.3: `reverse-proxy` keeps it for GET.
         row(
             "S1",
             "a POST whose answer says that it is the target's",
             echo("cache-control: public, max-age=60\ncontent-location: /ROW"),
-            "POST /ROW HTTP/1.1\nhost: a\nx-user: Eve\ncontent-length: 4\n\nevil",
+            "POST /ROW HTTP/1.1\nhost: a\nx-user: Eve\ncontent-length: 4\n\nsend",
             BOB,
             Apart,
-            Apart,
+            Kept,
         ),
         row(
             "S1",
