@@ -8,9 +8,12 @@ use http::{
 };
 use ipnet::IpNet;
 
-use crate::proxy::{Refusal, authority};
+use crate::{
+    hop,
+    proxy::{Refusal, authority},
+};
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -63,17 +66,8 @@ pub(crate) fn drop_fields(headers: &mut HeaderMap, believed: bool) {
     if believed {
         return;
     }
-    let claims: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            name.as_str().starts_with("x-forwarded-")
-                || matches!(
-                    name.as_str(),
-                    "x-original-url" | "x-rewrite-url" | "x-http-method-override"
-                )
-        })
-        .cloned()
-        .collect();
+    let claims: Vec<HeaderName> =
+        headers.keys().filter(|name| hop::is_forwarding(name.as_str())).cloned().collect();
     for name in claims {
         headers.remove(name);
     }

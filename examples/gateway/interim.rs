@@ -124,7 +124,7 @@ fn head(status: StatusCode, version: Version, headers: HeaderMap) -> Option<Vec<
     let mut response = Response::new(());
     (*response.version_mut(), *response.headers_mut()) = (version, headers);
     let (mut parts, ()) = response.into_parts();
-    proxy::answered(&mut parts);
+    proxy::answered(&mut parts, None);
     // RFC 9112 §6.1, RFC 9110 §8.6: neither is allowed here, and neither would be believed alike.
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.remove(header::CONTENT_LENGTH);

@@ -26,6 +26,7 @@ mod demo;
 mod flags;
 mod forwarded;
 mod front;
+mod hop;
 mod interim;
 mod invalidate;
 mod listen;
@@ -37,6 +38,7 @@ mod proxy;
 mod stack;
 mod stats;
 mod upload;
+mod varies;
 
 /// An error of any kind, as tower has it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -80,7 +82,7 @@ async fn run(flags: Flags) -> Result<(), String> {
     suggest(&url, &listening, &local(&admin_listener)?, is_demo);
 
     let stats = Stats::new();
-    let origin = Origin::new(&url, flags.timeout, Arc::clone(&stats));
+    let origin = Origin::new(&url, flags.timeout, flags.tag_header.clone(), Arc::clone(&stats));
     let cache = stack::cache(&flags, &stats);
     let stack = stack::stack(origin, &flags, cache.clone(), &stats);
     let front = Front::new(stack, flags.trusted_proxy.clone(), url.authority, Arc::clone(&stats));

@@ -10,7 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri::Authority,
+};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -23,6 +25,7 @@ use tower::{Service, timeout::error::Elapsed};
 use crate::{
     BoxError,
     flags::{OriginUrl, Protocol},
+    hop::{self, OneHop},
     multiplex::Multiplexed,
     proxy,
     stats::{Call, Stats},
@@ -35,6 +38,7 @@ pub(crate) struct Origin {
     line: Line,
     address: Authority,
     timeout: Duration,
+    tags: HeaderName,
     stats: Arc<Stats>,
 }
 
@@ -46,13 +50,18 @@ enum Line {
 
 impl Origin {
     /// `timeout` is for the answer's head, counted from the last byte of the request that moved,
-    /// and for each silence within the answer's body.
-    pub(crate) fn new(url: &OriginUrl, timeout: Duration, stats: Arc<Stats>) -> Self {
+    /// and for each silence within the answer's body; `tags` is the field that answers are tagged in.
+    pub(crate) fn new(
+        url: &OriginUrl,
+        timeout: Duration,
+        tags: HeaderName,
+        stats: Arc<Stats>,
+    ) -> Self {
         let line = match url.protocol {
             Protocol::Http1 => Line::Pool(Arc::new(pool(timeout))),
             Protocol::H2c => Line::One(Multiplexed::new(url.authority.clone(), timeout / 2)),
         };
-        Self { line, address: url.authority.clone(), timeout, stats }
+        Self { line, address: url.authority.clone(), timeout, tags, stats }
     }
 
     async fn send<B>(self, request: Request<B>) -> Result<Response<Download>, BoxError>
@@ -61,7 +70,8 @@ impl Origin {
     {
         let mut call = self.stats.origin_call();
         let (mut head, body) = request.into_parts();
-        let (body, progress) = Upload::new(body);
+        let one_hop = head.extensions.remove::<OneHop>().unwrap_or_default();
+        let (body, progress) = Upload::new(body, one_hop);
         let version = match self.line {
             Line::Pool(_) => Version::HTTP_11,
             Line::One(_) => Version::HTTP_2,
@@ -86,8 +96,12 @@ impl Origin {
             call.fail();
         }
         let (mut head, body) = answer.into_parts();
-        proxy::answered(&mut head);
-        Ok(Response::from_parts(head, Download::new(body, self.timeout, call)))
+        if !body.is_end_stream() && !hop::is_content(&head.headers) {
+            call.fail();
+            return Err(Failure::Broken("a transfer coding that is not undone".into()).into());
+        }
+        let one_hop = proxy::answered(&mut head, Some(&self.tags));
+        Ok(Response::from_parts(head, Download::new(body, one_hop, self.timeout, call)))
     }
 }
 
@@ -202,6 +216,7 @@ impl Error for Failure {
 /// The origin's answer as it comes in. The call is in flight until it ends or is dropped.
 pub(crate) struct Download {
     inner: Incoming,
+    one_hop: OneHop,
     idle: Duration,
     /// Runs while the origin is waited for, not while the client is.
     timer: Option<Pin<Box<Sleep>>>,
@@ -210,9 +225,9 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    fn new(inner: Incoming, idle: Duration, call: Call) -> Self {
+    fn new(inner: Incoming, one_hop: OneHop, idle: Duration, call: Call) -> Self {
         let call = (!inner.is_end_stream()).then_some(call);
-        Self { inner, idle, timer: None, waiting: false, call }
+        Self { inner, one_hop, idle, timer: None, waiting: false, call }
     }
 
     /// Ready once the origin has been silent for too long.
@@ -247,7 +262,12 @@ impl Body for Download {
         };
         self.waiting = false;
         match frame {
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    hop::clean(trailers, &self.one_hop);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
             Some(Err(error)) => self.fail(Failure::Broken(error.into())),
             None => {
                 self.call = None;

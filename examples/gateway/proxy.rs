@@ -1,14 +1,16 @@
 //! How heads change on their way through: pure functions over requests and responses.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request,
-    response,
+    HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request, response,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-use crate::forwarded::{self, Came, Claims};
+use crate::{
+    forwarded::{self, Came, Claims},
+    hop::{self, OneHop},
+};
 
 /// A request that goes no further, and what its client is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, text }
     }
 
-    const fn unsupported(text: &'static str) -> Self {
+    pub(crate) const fn unsupported(text: &'static str) -> Self {
         Self { status: StatusCode::NOT_IMPLEMENTED, text }
     }
 }
@@ -44,7 +46,11 @@ pub(crate) fn receive(
         return Err(Refusal::unsupported("Upgrade is not supported: send the request without it"));
     }
     let (named, path) = target(head, nameless)?;
-    drop_hop_by_hop(&mut head.headers)?;
+    hop::undone(&head.headers)?;
+    let one_hop = hop::drop_fields(&mut head.headers, None);
+    if one_hop.wrong {
+        return Err(Refusal::bad("Connection names a field that is not for one hop"));
+    }
 
     let believed = trusted.iter().any(|network| network.contains(&peer));
     let claims = match believed {
@@ -72,6 +78,9 @@ pub(crate) fn receive(
     }
     head.uri = absolute(scheme, authority, path)?;
     head.extensions.insert(came);
+    if !one_hop.is_empty() {
+        head.extensions.insert(one_hop);
+    }
     Ok(())
 }
 
@@ -124,14 +133,17 @@ pub(crate) fn send_on(head: &mut request::Parts, address: &Authority, version: V
 
 /// Makes the origin's response one that the layers may keep. They still see how it was framed: by
 /// its version, its `Content-Length`, its `Transfer-Encoding`, or by nothing but the connection.
-pub(crate) fn answered(head: &mut response::Parts) {
+///
+/// `tags` is the field that it may be tagged in, if it may.
+pub(crate) fn answered(head: &mut response::Parts, tags: Option<&HeaderName>) -> OneHop {
     let coding = head.headers.get(header::TRANSFER_ENCODING).cloned();
     // What a `Connection` of the origin's should not name is no reason to fail its answer.
-    let _ = drop_hop_by_hop(&mut head.headers);
+    let one_hop = hop::drop_fields(&mut head.headers, tags);
     if let Some(coding) = coding {
         head.headers.insert(header::TRANSFER_ENCODING, coding);
     }
     head.headers.append(header::VIA, via(head.version));
+    one_hop
 }
 
 /// Makes what the layers answer with a response that any client may be sent.
@@ -228,61 +240,6 @@ fn absolute(scheme: Scheme, authority: Authority, path: PathAndQuery) -> Result<
         .path_and_query(path)
         .build()
         .map_err(|_| NO_HOST)
-}
-
-/// RFC 9110 §7.6.1, and the names it allows `Connection` to give.
-fn drop_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Refusal> {
-    const ALWAYS: [HeaderName; 7] = [
-        header::CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::UPGRADE,
-    ];
-    let mut named = Vec::new();
-    let mut wrong = false;
-    for value in headers.get_all(header::CONNECTION) {
-        for name in value.as_bytes().split(|byte| *byte == b',') {
-            match HeaderName::from_bytes(name.trim_ascii()) {
-                Ok(name) if is_end_to_end(&name) => wrong = true,
-                Ok(name) => named.push(name),
-                Err(_) => {}
-            }
-        }
-    }
-    for name in ALWAYS.iter().chain(&named) {
-        headers.remove(name);
-    }
-    // The body has been framed by hyper, which frames it again for the next hop: a length beside
-    // a transfer coding was never true.
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    match wrong {
-        true => Err(Refusal::bad("Connection names a field that is not for one hop")),
-        false => Ok(()),
-    }
-}
-
-/// Fields that must reach the origin if they reached us, or the answer would be another one than
-/// the client, and a cache between, takes it for.
-fn is_end_to_end(name: &HeaderName) -> bool {
-    let always = [
-        header::HOST,
-        header::AUTHORIZATION,
-        header::COOKIE,
-        header::CACHE_CONTROL,
-        header::PRAGMA,
-        header::RANGE,
-        header::EXPECT,
-        header::VIA,
-        header::FORWARDED,
-    ];
-    let text = name.as_str();
-    always.contains(name)
-        || ["content-", "accept", "if-", "x-forwarded-"].iter().any(|start| text.starts_with(start))
 }
 
 #[cfg(test)]

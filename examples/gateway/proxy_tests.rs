@@ -1,4 +1,4 @@
-use http::Request;
+use http::{HeaderMap, Request};
 
 use super::*;
 
@@ -211,7 +211,7 @@ fn answers_lose_what_was_for_one_hop() {
         .header("trailer", "x-sum")
         .header("etag", "\"1\"");
     let mut head = response.body(()).unwrap().into_parts().0;
-    answered(&mut head);
+    answered(&mut head, None);
     let mut left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
     left.sort_unstable();
     // The layers see how it was framed; a client does not.

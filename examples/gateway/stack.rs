@@ -26,6 +26,7 @@ use crate::{
     forwarded::Came,
     origin::{Failure, Origin},
     stats::{Guarded, Kept, Stats},
+    varies::AsSeen,
 };
 
 /// What the layers share.
@@ -164,7 +165,7 @@ pub(crate) fn stack(
         .tail_without_validator(flags.lenient)
         .language_by_quality(flags.lenient);
     let cached = CacheLayer::new(cache)
-        .policy(profile)
+        .policy(AsSeen(profile))
         .key(keys(flags))
         .stale_while_revalidate(flags.stale_while_revalidate)
         .stale_if_error(flags.stale_if_error)

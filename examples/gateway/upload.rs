@@ -12,11 +12,15 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::time::{Instant, sleep_until};
 
-use crate::BoxError;
+use crate::{
+    BoxError,
+    hop::{self, OneHop},
+};
 
 /// The body, reporting to a [`Progress`].
 pub(crate) struct Upload {
     inner: UnsyncBoxBody<Bytes, BoxError>,
+    one_hop: OneHop,
     progress: Progress,
 }
 
@@ -42,14 +46,14 @@ pub(crate) enum Party {
 }
 
 impl Upload {
-    pub(crate) fn new<B>(body: B) -> (Self, Progress)
+    pub(crate) fn new<B>(body: B, one_hop: OneHop) -> (Self, Progress)
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let state = State { last: Instant::now(), waits_for: Party::Origin };
         let progress = Progress(Arc::new(Mutex::new(state)));
         let inner = body.map_err(Into::into).boxed_unsync();
-        (Self { inner, progress: progress.clone() }, progress)
+        (Self { inner, one_hop, progress: progress.clone() }, progress)
     }
 }
 
@@ -83,7 +87,12 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            hop::clean(trailers, &self.one_hop);
+        }
         let mut state = self.progress.lock();
         match &frame {
             Poll::Pending => state.waits_for = Party::Client,
@@ -107,13 +116,14 @@ impl Body for Upload {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue, header::CONNECTION};
     use http_body_util::Full;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_runs_from_the_last_byte() {
-        let (mut body, progress) = Upload::new(Full::from("some"));
+        let (mut body, progress) = Upload::new(Full::from("some"), OneHop::default());
         tokio::time::advance(Duration::from_secs(9)).await;
         assert!(body.frame().await.is_some());
         let began = Instant::now();
@@ -123,10 +133,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_sending_is_told_from_an_origin_that_does_not_read() {
-        let (mut body, progress) = Upload::new(Never);
+        let (mut body, progress) = Upload::new(Never, OneHop::default());
         let waiting = tokio::spawn(async move { body.frame().await.is_some() });
         assert_eq!(progress.stalled(Duration::from_secs(10)).await, Party::Client);
         waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn trailers_leave_behind_what_is_for_one_hop() {
+        let mut head = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("x-hop"))]);
+        let one_hop = hop::drop_fields(&mut head, None);
+        let mut trailers = HeaderMap::new();
+        for name in ["x-sum", "x-hop", "connection", "x-forwarded-for", "authorization"] {
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        let body = Full::from("some").with_trailers(async { Some(Ok(trailers)) });
+        let (body, _) = Upload::new(body, one_hop);
+        let left = body.collect().await.unwrap().trailers().cloned().unwrap();
+        assert!(left.keys().eq(["x-sum"]), "{left:?}");
     }
 
     struct Never;
