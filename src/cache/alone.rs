@@ -59,7 +59,7 @@ where
         if parts.extensions.get::<Rejected>().is_some() {
             return Ok(Response::from_parts(parts, Body::origin(body)));
         }
-        let behind = Behind::of(&parts, fence);
+        let behind = Behind::of(&parts, fence, began);
         if !is_failing(caller.counts_as(parts.status, &parts.headers)) {
             engine.recovered(&caller);
         }

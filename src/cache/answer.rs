@@ -285,6 +285,7 @@ fn cut_of_part(head: &Head, fields: &mut HeaderMap, request: &HeaderMap, held: u
     // It was looked at before it was taken: a part is never given for more than it holds.
     let Some((part, Slice { skip, range })) = slice else { return Portion::Unsatisfiable };
     let take = range.end() - range.start() + 1;
+    incomplete::without_digest(fields);
     fields.insert(CONTENT_RANGE, range::content_range(&range, part.total));
     fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
     Portion::Part(Cut { skip, take })
@@ -298,6 +299,12 @@ pub(super) fn cut(
     request: &HeaderMap,
     length: Option<u64>,
 ) -> Portion {
+    if let Some(part) = head.part.filter(|part| length == Some(part.length()))
+        && incomplete::within(request, &head.state, part, part.length()).is_some()
+    {
+        // A part that is on its way, or was found, for one who asks for no more of it.
+        return cut_of_part(head, fields, request, part.length());
+    }
     if head.status != StatusCode::OK || !(ask.conditional || ask.range) {
         return Portion::Whole;
     }
@@ -313,6 +320,7 @@ pub(super) fn cut(
         Selected::Whole => Portion::Whole,
         Selected::Part(part) => {
             let take = part.end() - part.start() + 1;
+            incomplete::without_digest(fields);
             fields.insert(CONTENT_RANGE, range::content_range(&part, length));
             fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
             Portion::Part(Cut { skip: *part.start(), take })

@@ -221,6 +221,7 @@ impl CacheBuilder {
             journal: Journal::new(limits.fold_slots),
             switch: State::default(),
             widest: Widest::default(),
+            posts: Arc::default(),
         };
         Cache { shared: Arc::new(shared) }
     }

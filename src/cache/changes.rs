@@ -1,5 +1,7 @@
 //! Requests that change what is at the origin, and so invalidate what is stored (RFC 9111 §4.4).
 
+use std::{collections::HashMap, sync::Arc};
+
 use http::{Request, Response, Uri};
 
 use super::{
@@ -8,11 +10,15 @@ use super::{
 };
 use crate::{
     coalesce::share::Place,
-    journal::Slots,
+    journal::{Fence, Slots},
     observe::Event,
     rfc9111::{groups, invalidation},
     store::{KeyWriter, Record},
+    sync::{Mutex, lock},
 };
+
+/// More groups than this are not invalidated by one response.
+const MOST_GROUPS: usize = 256;
 
 /// What an unsafe request may change.
 pub(super) struct Changes {
@@ -23,6 +29,48 @@ pub(super) struct Changes {
     sites: Vec<Site>,
     /// The groups of what is stored for its target.
     groups: Vec<Slots>,
+}
+
+/// The URIs that are being posted to, whose answers may be kept: what changes them is recorded meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Posts(Mutex<HashMap<Slots, u32>>);
+
+/// One of them, until it is dropped.
+pub(super) struct Post {
+    posts: Arc<Posts>,
+    uri: Slots,
+}
+
+impl Posts {
+    pub(super) fn begin(self: &Arc<Self>, uri: Slots) -> Post {
+        *lock(&self.0).entry(uri).or_default() += 1;
+        Post { posts: Arc::clone(self), uri }
+    }
+
+    /// Whether another than `own` is being posted to it.
+    fn are_to(&self, uri: Slots, own: Option<&Post>) -> bool {
+        let own = u32::from(own.is_some_and(|post| post.uri == uri));
+        lock(&self.0).get(&uri).is_some_and(|posts| *posts > own)
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        let mut posts = lock(&self.posts.0);
+        if let Some(count) = posts.get_mut(&self.uri) {
+            *count -= 1;
+            if *count == 0 {
+                posts.remove(&self.uri);
+            }
+        }
+    }
+}
+
+/// What is looked at while something is changed.
+pub(super) struct Watched<'a> {
+    pub(super) own: &'a Post,
+    pub(super) names: &'a [Slots],
+    pub(super) since: Fence,
 }
 
 impl<K> Engine<K> {
@@ -68,13 +116,21 @@ impl<K> Engine<K> {
         names.filter(|name| name.is_group()).collect()
     }
 
-    /// Invalidates what has changed, before anyone is told that it has.
-    pub(super) fn changed<R>(&self, changes: &Changes, response: &Response<R>) {
+    /// Invalidates what has changed, before anyone is told that it has. Where something is watched, whether
+    /// nothing else has named that before; and the number of the record.
+    pub(super) fn changed<R>(
+        &self,
+        changes: &Changes,
+        response: &Response<R>,
+        watched: Option<&Watched<'_>>,
+    ) -> Option<Fence> {
         let Changes { method, authority, uri, sites, groups } = changes;
-        if !invalidation::invalidates(method, response.status()) {
-            return;
-        }
         let journal = &self.cache.journal;
+        let (seen, since) =
+            watched.map_or((&[][..], Fence::default()), |watched| (watched.names, watched.since));
+        if !invalidation::invalidates(method, response.status()) {
+            return None;
+        }
         let also = invalidation::also(response.headers(), authority, uri);
         let uris = || std::iter::once(uri).chain(&also);
         let at = |site: &Site| uris().map(|uri| journal.uri(site.name(), uri)).collect::<Vec<_>>();
@@ -82,7 +138,8 @@ impl<K> Engine<K> {
         if !self.cache.store.is_remote() {
             // What this process never fetched it does not hold: a service that is written to a
             // hundred times for each page it serves does not wear its journal out.
-            names.retain(|name| journal.was_fetched(*name));
+            let own = watched.map(|watched| watched.own);
+            names.retain(|name| journal.was_fetched(*name) || self.cache.posts.are_to(*name, own));
         }
         // RFC 9875 §2.2.1: the groups of the target go with it, and none of what is in these; §3: and
         // those that the origin names.
@@ -93,12 +150,10 @@ impl<K> Engine<K> {
             named.flat_map(|group| sites.iter().map(move |site| journal.group(site.name(), group))),
         );
         if names.is_empty() {
-            return;
+            return (journal.last(seen) <= since).then_some(since);
         }
-        journal.record(&names, true);
+        let undisturbed = journal.record_after(&names, true, seen, since);
         self.cache.listener.tell(&Event::Invalidated { hard: true });
+        undisturbed
     }
 }
-
-/// More groups than this are not invalidated by one response.
-const MOST_GROUPS: usize = 256;

@@ -22,13 +22,13 @@ use super::{
     Cache, Shared,
     answer::append,
     body::Body,
-    request_key::{RequestKey, Site, UriKey, authority_asked},
+    request_key::{RequestKey, Site, UriKey, authority_asked, without_port},
     service::{Answering, Origin},
     storage::{Found, variant_key},
     unary::{Known, Terms},
 };
 use crate::{
-    coalesce::share::{self, Ask, FromStorage, Leads, Place, Share},
+    coalesce::share::{self, Ask, FromStorage, Kind, Leads, Place, Share},
     error::{BoxError, Reason, Rejected},
     fallback::Fallback,
     journal::{Fence, Slots, Tags},
@@ -96,6 +96,8 @@ pub(super) struct Caller {
     pub(super) in_part: bool,
     /// How much it matters, as far as it shows.
     pub(super) class: Criticality,
+    /// Its own method, whatever it is treated like.
+    pub(super) asked_by: Method,
     /// Its URI, as this layer sees it.
     pub(super) uri: Uri,
     /// The origin that it is for.
@@ -190,8 +192,14 @@ impl<K> Engine<K> {
                     }
                     None => match self.posts(&request, &ask) {
                         Some(key) => {
-                            let read = (ask, share, tells);
-                            fetching(Arc::clone(self).posting(inner.clone(), request, key, read))
+                            // Its answer is treated like one to the GET.
+                            let ask =
+                                Ask { kind: Kind::Get, range: false, conditional: false, ..ask };
+                            let (primary, now) = (key.as_bytes().len(), Instant::now());
+                            let inquiry = Inquiry { ask, share, primary, now, tells, unary: None };
+                            let posting =
+                                Arc::clone(self).posting(inner.clone(), request, key, inquiry);
+                            fetching(posting)
                         }
                         None => self.pass(inner, request, Pass::Request, tells),
                     },
@@ -286,6 +294,7 @@ impl<K> Engine<K> {
             unary: inquiry.unary,
             in_part: false,
             class: ByMethod.criticality(&request),
+            asked_by: request.method().clone(),
             uri: request.uri().clone(),
         };
         Call {
@@ -300,7 +309,21 @@ impl<K> Engine<K> {
         }
     }
 
-    /// What an answer to this request is invalidated by, tags aside.
+    /// Takes note that an answer to this caller is fetched, before it is: from then on, what changes its URI
+    /// is recorded.
+    pub(super) fn fetching(&self, caller: &Caller) {
+        if let Some(uri) = self.uri_at_site(caller) {
+            self.cache.journal.fetching(uri);
+        }
+    }
+
+    /// The name of its URI at its origin, if that is known.
+    pub(super) fn uri_at_site(&self, caller: &Caller) -> Option<Slots> {
+        caller.site.as_ref().and(caller.names.last()).copied()
+    }
+
+    /// What an answer to this request is invalidated by, tags aside; where its origin is known, the URI at
+    /// that is the last.
     fn names<B>(&self, primary: &Key, request: &Request<B>, site: Option<&Site>) -> Box<[Slots]>
     where
         K: RequestKey<B>,
@@ -313,10 +336,7 @@ impl<K> Engine<K> {
         let authority = authority_asked(uri, request.headers());
         // An operator names a URI whatever its scheme; what is unsafe changes those of its own origin.
         let at_site = site.map(|site| journal.uri(site.name(), uri));
-        if let Some(uri) = at_site {
-            journal.fetching(uri);
-        }
-        let uri = authority.map(|authority| journal.uri(authority, uri));
+        let uri = authority.map(|authority| journal.uri(without_port(authority), uri));
         std::iter::once(journal.key(primary)).chain(uri).chain(at_site).collect()
     }
 
@@ -386,7 +406,7 @@ impl<K> Engine<K> {
         let mut response = self.send(inner, request).await?;
         let refused = response.extensions().get::<Rejected>().is_some();
         if let Some(changes) = changes.filter(|_| !refused) {
-            self.changed(&changes, &response);
+            self.changed(&changes, &response, None);
         }
         if tells.client && !refused {
             let member = Member::forwarded(fwd).fwd_status(response.status());

@@ -101,6 +101,14 @@ where
                 _ => engine.keeps(&stored, Instant::now()).then_some(stored),
             },
             Found::Part(stored) => {
+                let now = Instant::now();
+                if engine.slice(&stored, &call.caller.ask, &asked, now).is_some() {
+                    // All who wait ask for the same range.
+                    answered_by(&lead, stored.entry.clone());
+                    let _ = answer.send(Led::Stored(stored.entry, None));
+                    lead.leave(true);
+                    return;
+                }
                 part = Some(stored.entry);
                 None
             }
@@ -261,7 +269,10 @@ impl<K> Engine<K> {
         let led = Led::Stored(entry.clone(), Some(member));
         match fate {
             Fate::Left => {
-                self.remember(&caller.primary, Some(Lasting::Personal));
+                // What a HEAD was told is not held against GETs.
+                if caller.ask.kind == Kind::Get {
+                    self.remember(&caller.primary, Some(Lasting::Personal));
+                }
                 lead.end(End::Personal);
                 let _ = answer.send(led);
             }
@@ -269,7 +280,10 @@ impl<K> Engine<K> {
                 let key = entry.key().clone();
                 lead.end(End::Aside);
                 let _ = answer.send(led);
-                self.remove(&key).await;
+                let is_far = self.cache.store.is_remote();
+                if caller.ask.kind == Kind::Get || is_far || self.is_still(before) {
+                    self.remove(&key).await;
+                }
             }
             Fate::Stored => {
                 answered_by(&lead, entry.clone());

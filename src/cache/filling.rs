@@ -20,6 +20,7 @@ use crate::{
     coalesce::{flights::Lead, recording::End, share::Kind},
     error::{BoxError, FetchError, SharedError},
     observe::{Aside, Event},
+    rfc9111::{ResponseDirectives, stored_head},
     store::{Entry, Head, Key},
 };
 
@@ -128,6 +129,10 @@ where
             }
             Stopped::Failed(error) => {
                 listener.tell(&Event::OriginFailed(&*error));
+                if !self.beginning.is_empty() {
+                    // What is stored of it may be at fault, and the whole is asked for next time.
+                    engine.remove(&self.head.key).await;
+                }
                 // It did answer: the next caller may well get all of it.
                 self.lead.end(End::Failed(SharedError::new(error)));
             }
@@ -210,6 +215,9 @@ where
                 }
                 Err(frame) => {
                     if let Ok(more) = frame.into_trailers() {
+                        // What is not kept of a head is not kept of trailers either.
+                        let profile = self.engine.policy.profile();
+                        let more = stored_head(&more, &ResponseDirectives::default(), profile);
                         trailers.get_or_insert_with(HeaderMap::new).extend(more);
                     }
                 }

@@ -67,6 +67,7 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
         B: Send + 'static,
     {
+        self.fetching(&call.caller);
         let above = call.request.extensions().get::<Flight>();
         let mut join = Join {
             since: (call.share.follows == Follows::Later).then_some(call.arrived),
@@ -244,13 +245,19 @@ impl<K> Engine<K> {
         let flights = &self.cache.flights;
         let in_class = match call.caller.ask.kind {
             Kind::Head => Some(in_class(&call.key, HEAD)),
-            _ if call.caller.in_part => Some(Self::key_of_range(&call.key, call.request.headers())),
+            _ if call.caller.in_part => {
+                Some(Self::key_of_range(&call.key, call.request.headers(), call.apart))
+            }
             _ if call.apart => Some(in_class(&call.key, APART)),
             _ => None,
         };
-        if call.share.follows == Follows::ToHead
-            && let Some(reader) = flights.join_to_head(&call.key, join, now)
-        {
+        let under_way = match call.share.follows {
+            Follows::ToHead => flights.join_to_head(&call.key, join, now),
+            // The whole that is on its way has the range in it.
+            _ if call.caller.in_part => flights.join_under_way(&call.key, join, now),
+            _ => None,
+        };
+        if let Some(reader) = under_way {
             return Joined::Follower(reader);
         }
         flights.join(in_class.as_ref().unwrap_or(&call.key), join, now)

@@ -131,6 +131,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     pub(crate) journal: Journal,
     pub(crate) switch: switch::State,
+    pub(crate) posts: Arc<changes::Posts>,
     /// The windows of the layers over it.
     pub(crate) widest: Widest,
 }

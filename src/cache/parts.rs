@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, StatusCode,
     header::{IF_RANGE, RANGE},
@@ -18,10 +18,12 @@ use super::{
 use crate::{
     coalesce::share::{Ask, Kind, Place},
     rfc9111::{
+        State,
         incomplete::{self, Part, Slice, Tail},
         range,
         refusal::Refusal,
         reuse::Reuse,
+        targeted,
     },
     store::{Entry, Head, Key, Record},
 };
@@ -48,12 +50,14 @@ impl<K> Engine<K> {
             && short(IF_RANGE)
     }
 
-    /// The key of the flights of those who ask for the same range.
-    pub(super) fn key_of_range(key: &Key, request: &HeaderMap) -> Key {
+    /// The key of the flights of those who ask for the same range; `apart`: of those who have theirs among
+    /// themselves.
+    pub(super) fn key_of_range(key: &Key, request: &HeaderMap, apart: bool) -> Key {
         let mut bytes = key.as_bytes().to_vec();
         if let Some(first) = bytes.first_mut() {
             *first = RANGE_CLASS;
         }
+        bytes.push(u8::from(apart));
         for line in [RANGE, IF_RANGE].map(|name| request.get(name)) {
             bytes.push(u8::from(line.is_some()));
             bytes.extend_from_slice(line.map(|line| line.as_bytes()).unwrap_or_default());
@@ -87,18 +91,26 @@ impl<K> Engine<K> {
         tail.filter(|_| part.total <= self.cache.limits.max_body as u64)
     }
 
-    /// Makes of the head of a 206 with the rest of `entry` that of the whole; `false`: it is not that.
-    pub(super) fn complete(entry: &Entry, parts: &mut Parts) -> bool {
+    /// Makes of the head of a 206 with the rest of `entry`, of so many bytes as far as that is known, that
+    /// of the whole; `false`: it is not that.
+    pub(super) fn make_whole(entry: &Entry, parts: &mut Parts, length: Option<u64>) -> bool {
         let whole = incomplete::combined(&entry.head.fields, &parts.headers);
-        let next = entry.head.part.map(|part| part.last + 1);
-        let begins = Part::from_fields(&parts.headers).map(|rest| rest.first);
-        // What lies over the stored part would be there twice.
-        let Some(whole) = whole.filter(|whole| whole.is_all() && next == begins) else {
+        let rest = Part::from_fields(&parts.headers);
+        let (Some(whole), Some(rest), Some(stored)) = (whole, rest, entry.head.part) else {
             return false;
         };
-        parts.status = StatusCode::OK;
-        incomplete::describe(&mut parts.headers, whole);
-        true
+        // What lies over the stored part would be there twice.
+        let fits = whole.is_all()
+            && rest.first == stored.last + 1
+            && length.is_none_or(|length| length == rest.length());
+        let fields = incomplete::head_of_both(&entry.head.fields, &parts.headers, whole);
+        match fields {
+            Ok(fields) if fits => {
+                (parts.status, parts.headers) = (StatusCode::OK, fields);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// A part with what is stored already; `None`: it is not to be stored.
@@ -120,39 +132,56 @@ impl<K> Engine<K> {
         match before {
             // The whole is better, also where it has to be validated.
             Found::Entry(_) => None,
-            Found::Part(before) => Some(self.joined(&before.entry, part, &entry).unwrap_or(entry)),
+            Found::Part(before) => Some(self.grown(&before.entry, part, &entry).unwrap_or(entry)),
             Found::OtherVariants | Found::Nothing => Some(entry),
         }
     }
 
-    /// Two parts as one, if they may be and are not too much.
-    fn joined(&self, before: &Entry, part: Part, entry: &Entry) -> Option<Entry> {
+    /// A stored part with a new one, if they may be one and that is not too much.
+    fn grown(&self, before: &Entry, part: Part, entry: &Entry) -> Option<Entry> {
         let stored = before.head.part?;
-        let both = incomplete::combined(&before.head.fields, &entry.head.fields)?;
+        let mut both = incomplete::combined(&before.head.fields, &entry.head.fields)?;
         let are_as_said =
             before.body.len() as u64 == stored.length() && entry.body.len() as u64 == part.length();
         if !are_as_said || both.length() > self.cache.limits.max_body as u64 {
             return None;
         }
-        let (first, second, from) = if stored.first <= part.first {
-            (&before.body, &entry.body, stored.last + 1 - part.first)
+        // A few bytes more are not worth a copy of all.
+        if both.length() - stored.length() < stored.length() / 64 {
+            both = stored;
+        }
+        let body = if both == stored {
+            before.body.clone()
+        } else if both == part {
+            entry.body.clone()
         } else {
-            (&entry.body, &before.body, part.last + 1 - stored.first)
+            spliced((stored, &before.body), (part, &entry.body), both)?
         };
-        let mut body = BytesMut::with_capacity(usize::try_from(both.length()).ok()?);
-        body.extend_from_slice(first);
-        body.extend_from_slice(second.get(usize::try_from(from).ok()?..).unwrap_or_default());
         let mut head = Head::clone(&entry.head);
-        incomplete::describe(&mut head.fields, both);
+        head.fields = incomplete::head_of_both(&before.head.fields, &head.fields, both).ok()?;
+        for name in &targeted::governing(self.policy.profile(), &head.fields).left_out {
+            head.fields.remove(name);
+        }
+        head.state = State::of(&head.fields);
         if both.is_all() {
             (head.status, head.counts_as) = (StatusCode::OK, StatusCode::OK);
         }
         head.part = (!both.is_all()).then_some(both);
         head.length = Some(both.length());
-        head.fence = head.fence.min(before.head.fence);
+        // The tag that came has validated the stored bytes, as a 304 would have: its fence counts.
         head.names = with(&before.head.names, &head.names).ok()?;
-        Some(Entry { head: Arc::new(head), body: body.freeze(), ..entry.clone() })
+        Some(Entry { head: Arc::new(head), body, ..entry.clone() })
     }
+}
+
+/// The bytes of two parts that touch.
+fn spliced(one: (Part, &Bytes), other: (Part, &Bytes), both: Part) -> Option<Bytes> {
+    let (first, second) = if one.0.first <= other.0.first { (one, other) } else { (other, one) };
+    let from = usize::try_from(first.0.last + 1 - second.0.first).ok()?;
+    let mut body = BytesMut::with_capacity(usize::try_from(both.length()).ok()?);
+    body.extend_from_slice(first.1);
+    body.extend_from_slice(second.1.get(from..).unwrap_or_default());
+    Some(body.freeze())
 }
 
 /// What of a stored part a request for one range asks for.

@@ -3,19 +3,19 @@
 use std::{sync::Arc, time::SystemTime};
 
 use http::{Method, Request, Response, header::UPGRADE};
-use tokio::time::Instant;
 
 use super::{
     alone::Arrived,
     answer::append,
     body::Body,
-    engine::{Caller, Engine, Inquiry, Tells},
+    changes::Watched,
+    engine::{Engine, GET, Inquiry},
     request_key::{RequestKey, authority_asked},
     service::Origin,
     verdict::Behind,
 };
 use crate::{
-    coalesce::share::{Ask, Kind, Place, Share},
+    coalesce::share::{Ask, Place},
     error::{BoxError, Rejected},
     journal::Fence,
     observe::Pass,
@@ -44,18 +44,21 @@ impl<K> Engine<K> {
             return None;
         }
         let mut key = KeyWriter::new();
-        key.raw(&[super::engine::GET]);
+        key.raw(&[GET]);
         self.key.write_target(request, &mut key).ok()?;
         key.key()
     }
 
     /// Hands a POST to the inner service, and keeps its answer where that is one to a GET.
+    ///
+    /// It is what there is after the change that the POST made, if nothing else has changed or invalidated
+    /// it meanwhile: which of two changes the origin saw last is not known.
     pub(super) async fn posting<S, B>(
         self: Arc<Self>,
         inner: S,
         request: Request<B>,
         key: Key,
-        (ask, share, tells): (Ask, Share, Tells),
+        inquiry: Inquiry,
     ) -> Result<Response<Body<S::Body>>, BoxError>
     where
         S: Origin<B>,
@@ -63,53 +66,57 @@ impl<K> Engine<K> {
         B: Send + 'static,
     {
         self.passed(Pass::Request);
-        let began = Instant::now();
-        let before = Fence::now();
+        let (began, tells) = (inquiry.now, inquiry.tells);
         let changes = self.changes(&request);
         let asked = Arc::new(request.headers().clone());
         let uri = self.key.uri(&request).clone();
         let authority: Option<Box<[u8]>> = authority_asked(&uri, &asked).map(Into::into);
-        // Its answer is treated like one to the GET.
-        let ask = Ask { kind: Kind::Get, range: false, conditional: false, ..ask };
-        let primary = key.as_bytes().len();
-        let inquiry = Inquiry { ask, share, primary, now: began, tells, unary: None };
         let mut call = self.call_of(request, &inquiry, key, Fwd::Method);
         self.mark(&mut call.request, tells);
+        let before = Fence::now();
+        let post = self.uri_at_site(&call.caller).map(|uri| self.cache.posts.begin(uri));
         let sent = SystemTime::now();
-        let (mut parts, body) = self.send(inner, call.request).await?.into_parts();
+        let (parts, body) = self.send(inner, call.request).await?.into_parts();
         let exchange = Exchange { sent, received: SystemTime::now() };
         if parts.extensions.get::<Rejected>().is_some() {
             return Ok(Response::from_parts(parts, Body::origin(body)));
         }
-        let caller: Caller = call.caller;
-        // Where another has changed it meanwhile, which of the two came last is not known.
-        let alone = self.cache.journal.last(&caller.names) <= before;
+        let caller = call.caller;
         let response = Response::from_parts(parts, ());
-        if let Some(changes) = changes {
-            self.changed(&changes, &response);
-        }
-        (parts, ()) = response.into_parts();
-        let of_target = authority.is_some_and(|authority| {
-            post::is_of_target(parts.status, &parts.headers, &authority, &uri)
-        });
         let answered = Answered {
             method: caller.method(),
             request: &asked,
-            status: parts.status,
-            response: &parts.headers,
+            status: response.status(),
+            response: response.headers(),
             exchange,
         };
+        let names = self.names_of(&caller, &answered);
+        let watched = match (&post, &names) {
+            (Some(own), Ok(names)) => Some(Watched { own, names, since: before }),
+            _ => None,
+        };
         let explicit = || matches!(self.keep(&caller, &answered), Keep::For(life) if life.explicit);
-        if !(alone && of_target && explicit()) {
-            if tells.client {
-                let member = Member::forwarded(Fwd::Method).fwd_status(parts.status);
-                append(&mut parts.headers, member);
-            }
-            return Ok(Response::from_parts(parts, Body::origin(body)));
+        let of_target = authority.is_some_and(|authority| {
+            post::is_of_target(response.status(), response.headers(), &authority, &uri)
+        });
+        let is_kept = watched.is_some() && of_target && explicit();
+        let own = changes.and_then(|changes| self.changed(&changes, &response, watched.as_ref()));
+        let fence = watched.filter(|_| is_kept).and_then(|Watched { names, .. }| {
+            // From here on, what changes it is recorded.
+            self.fetching(&caller);
+            let (own, fence) = (own?, Fence::now());
+            (self.cache.journal.last(names) <= own).then_some(fence)
+        });
+        let (mut parts, ()) = response.into_parts();
+        if let Some(fence) = fence {
+            let behind = Behind::of(&parts, fence, began);
+            let arrived = Arrived { parts, body, exchange, behind, began };
+            return Ok(self.keep_alone(arrived, caller, asked, false).await);
         }
-        // It is what there is after the change, and newer than the record of it.
-        let behind = Behind::of(&parts, Fence::now());
-        let came = Arrived { parts, body, exchange, behind, began };
-        Ok(self.keep_alone(came, caller, asked, false).await)
+        if tells.client {
+            let member = Member::forwarded(Fwd::Method).fwd_status(parts.status);
+            append(&mut parts.headers, member);
+        }
+        Ok(Response::from_parts(parts, Body::origin(body)))
     }
 }

@@ -93,8 +93,9 @@ impl<K> Asking<'_, K> {
     {
         let Self { engine, caller, deadline, .. } = *self;
         let Question { mut request, mut validates, mut completes, mut otherwise } = question;
+        let mut is_second = false;
         loop {
-            let sent = SystemTime::now();
+            let (sent, asked_at) = (SystemTime::now(), Instant::now());
             let sending = engine.send(inner.clone(), request);
             let response = match timeout_at(deadline, sending).await {
                 Ok(Ok(response)) => response,
@@ -111,7 +112,12 @@ impl<K> Asking<'_, K> {
             if let Some(rejected) = parts.extensions.get::<Rejected>() {
                 return Came::Refused(rejected.clone(), Response::from_parts(parts, body));
             }
-            let mut behind = Behind::of(&parts, self.lead.recording().fence());
+            let behind = Behind::of(&parts, self.lead.recording().fence(), asked_at);
+            if is_second && matches!(parts.status.as_u16(), 206 | 304) {
+                // Nobody asked for that.
+                let failure = FetchError::Status(parts.status);
+                return Came::Ended(End::Failed(SharedError::new(failure.into())));
+            }
             self.learn(&parts, exchange, stored.as_ref());
             if let Some(entry) = stored.as_ref().map(|stored| &stored.entry) {
                 match engine.told(entry, caller.ask.kind, validates, &parts) {
@@ -131,14 +137,15 @@ impl<K> Asking<'_, K> {
                 // It is about another answer than ours.
                 stored.take().map(|stored| stored.entry)
             } else if let Some(part) = completes.take().filter(|_| answers_a_range(parts.status)) {
-                behind.fence = behind.fence.min(part.head.fence);
-                let completed = self.completed(&part, &mut parts, &body, exchange);
-                if completed.is_some() {
-                    let beginning = part.body;
-                    let answer = Answer { parts, body, exchange, behind, beginning, completed };
-                    return Came::Answer(answer);
+                match self.completed(&part, &mut parts, &body, exchange) {
+                    Completed::Kept(kept) => {
+                        let (beginning, completed) = (part.body, Some(kept));
+                        let answer = Answer { parts, body, exchange, behind, beginning, completed };
+                        return Came::Answer(answer);
+                    }
+                    Completed::NotKept => None,
+                    Completed::Not => Some(part),
                 }
-                Some(part)
             } else {
                 let (beginning, completed) = (Bytes::new(), None);
                 let answer = Answer { parts, body, exchange, behind, beginning, completed };
@@ -151,7 +158,7 @@ impl<K> Asking<'_, K> {
                 let failure = FetchError::Status(behind.status);
                 return Came::Ended(End::Failed(SharedError::new(failure.into())));
             };
-            (request, validates) = (again, false);
+            (request, validates, is_second) = (again, false, true);
         }
     }
 
@@ -186,18 +193,17 @@ impl<K> Asking<'_, K> {
         self.engine.freshened(entry, &answered, self.caller, behind, self.began.elapsed())
     }
 
-    /// What becomes of the whole that `part` and the answer make; `None`: they make none, or one that is
-    /// not kept. Then `parts` is of no use.
+    /// What becomes of the whole that `part` and the answer make. If it is not kept, `parts` is of no use.
     fn completed<R: HttpBody>(
         &self,
         part: &Entry,
         parts: &mut Parts,
         body: &R,
         exchange: Exchange,
-    ) -> Option<Kept> {
+    ) -> Completed {
         let Self { engine, caller, asked, lead, .. } = *self;
-        if !Engine::<K>::complete(part, parts) {
-            return None;
+        if !Engine::<K>::make_whole(part, parts, length(&parts.headers, body)) {
+            return Completed::Not;
         }
         let answered = Answered {
             method: caller.method(),
@@ -211,12 +217,27 @@ impl<K> Asking<'_, K> {
         let taking = Taking { answered, version, length, caller, stands_in: false };
         match engine.verdict(&taking) {
             Verdict::Keep(mut kept) if kept.store && kept.key == *part.key() => {
-                kept.names = with(&part.head.names, &kept.names).ok()?;
-                Some(kept).filter(|kept| kept.fits(lead, caller.ask.kind))
+                match with(&part.head.names, &kept.names) {
+                    Ok(names) if kept.fits(lead, caller.ask.kind) => {
+                        kept.names = names;
+                        Completed::Kept(kept)
+                    }
+                    _ => Completed::NotKept,
+                }
             }
-            _ => None,
+            _ => Completed::NotKept,
         }
     }
+}
+
+/// What the rest of a part makes with it.
+enum Completed {
+    /// The whole.
+    Kept(Kept),
+    /// The whole, which may not be kept: not for this caller, or not now.
+    NotKept,
+    /// Nothing.
+    Not,
 }
 
 impl<K> Engine<K> {

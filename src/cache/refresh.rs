@@ -98,6 +98,7 @@ impl<K> Engine<K> {
         }
         let Some(key) = key.key() else { return };
         let mut call = self.call_of(request, inquiry, key, Fwd::Stale);
+        self.fetching(&call.caller);
         if matches!(self.remembered(&call.caller, inquiry.now), Some(Known::Failing { .. })) {
             return;
         }

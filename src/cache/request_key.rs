@@ -231,9 +231,11 @@ pub(crate) fn authority_of(uri: &Uri) -> Result<&[u8], NoKey> {
     Ok(without_port(authority(uri, None)?))
 }
 
-/// The authority that a request is for, without a default port of any scheme.
+/// The authority that a request is for, without the default port of its scheme; of any, where that is not
+/// known.
 pub(super) fn authority_asked<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a [u8]> {
-    authority(uri, Some(fields)).ok().map(without_port)
+    let authority = authority(uri, Some(fields)).ok()?;
+    Some(if uri.scheme().is_some() { authority } else { without_port(authority) })
 }
 
 /// Where a request goes (RFC 9110 §4.3.1): a scheme, as far as it is known, and an authority.
@@ -273,7 +275,8 @@ impl Site {
     }
 }
 
-fn without_port(authority: &[u8]) -> &[u8] {
+/// Without a default port of any scheme.
+pub(super) fn without_port(authority: &[u8]) -> &[u8] {
     without(b":443", without(b":80", authority))
 }
 

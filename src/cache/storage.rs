@@ -214,8 +214,10 @@ impl<K> Engine<K> {
         entry: Entry,
     ) -> bool {
         // What was invalidated on its way would be dead where it lies.
-        let stores =
-            lead.may_store() && !self.is_dead(&entry.head) && !self.is_off_for(caller, fields);
+        let stores = lead.may_store()
+            && !self.is_dead(&entry.head)
+            && !self.is_off_for(caller, fields)
+            && !self.has_newer(&entry);
         let entry = match entry.head.part {
             Some(_) if stores => self.with_what_is_stored(entry).await,
             _ => Some(entry),
@@ -236,7 +238,7 @@ impl<K> Engine<K> {
 
     /// Whether the cache has been turned off for this request since it came.
     fn is_off_for(&self, caller: &Caller, fields: &HeaderMap) -> bool {
-        self.cache.switch.is_off_for(caller.method(), &caller.uri, fields)
+        self.cache.switch.is_off_for(&caller.asked_by, &caller.uri, fields)
     }
 
     /// Stores `entry`, under its own key and in the list of variants of `primary`.
@@ -267,18 +269,27 @@ impl<K> Engine<K> {
         }
     }
 
-    /// Whether `entry` is what is stored under its key, as far as that shows.
+    /// Whether another flight, of a HEAD or of a range or of nobody else, has stored what it asked for later.
+    fn has_newer(&self, entry: &Entry) -> bool {
+        let stored = self.cache.store.peek(entry.key().as_bytes()).and_then(Record::into_entry);
+        stored.is_some_and(|stored| {
+            stored.head.asked > entry.head.asked && !self.is_dead(&stored.head)
+        })
+    }
+
+    /// Whether `entry` is what is stored under its key; of what is far that is not known.
     pub(super) fn is_still(&self, entry: &Entry) -> bool {
-        match self.cache.store.peek(entry.key().as_bytes()) {
-            Some(Record::Entry(stored)) => Arc::ptr_eq(&stored.head, &entry.head),
-            Some(Record::Variants(_)) => false,
-            None => self.cache.store.is_remote(),
-        }
+        let stored = self.cache.store.peek(entry.key().as_bytes()).and_then(Record::into_entry);
+        stored.is_some_and(|stored| Arc::ptr_eq(&stored.head, &entry.head))
     }
 
     /// What is stored is another than what is at the origin: it is stale from now on.
     pub(super) async fn outdate(&self, entry: &Entry) {
         let Some(lifetime) = entry.head.lifetime() else { return };
+        if self.cache.store.is_remote() {
+            // Whether it is still there is not known: a miss does no harm.
+            return self.remove(entry.key()).await;
+        }
         let age = lifetime.current_age(entry.resident(Instant::now()));
         if age >= lifetime.fresh_for || !self.is_still(entry) {
             return;

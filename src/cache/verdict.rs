@@ -107,6 +107,8 @@ pub(super) struct Taking<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Behind {
     pub(super) fence: Fence,
+    /// When it was asked for.
+    pub(super) asked: Instant,
     /// The status that came, whatever is made of it.
     pub(super) status: StatusCode,
     pub(super) below: Option<Served>,
@@ -114,11 +116,11 @@ pub(super) struct Behind {
 
 impl Behind {
     /// A cache below may have fetched it long before: the lower fence counts.
-    pub(super) fn of(parts: &Parts, fence: Fence) -> Self {
+    pub(super) fn of(parts: &Parts, fence: Fence, asked: Instant) -> Self {
         let below = parts.extensions.get::<Served>().copied();
         let lower = below.and_then(|below| below.fence());
         let fence = lower.map_or(fence, |lower| lower.min(fence));
-        Self { fence, status: parts.status, below }
+        Self { fence, asked, status: parts.status, below }
     }
 }
 
@@ -149,7 +151,13 @@ impl<K> Engine<K> {
     /// Whether an answer is kept, shared, or its caller's alone.
     pub(super) fn verdict(&self, taking: &Taking<'_>) -> Verdict {
         let Answered { request, status, response, .. } = taking.answered;
-        let Taking { length, version, .. } = *taking;
+        let profile = self.policy.profile();
+        let part = match status {
+            StatusCode::PARTIAL_CONTENT => Part::from_fields(response),
+            _ => None,
+        };
+        let of_part = part.filter(|_| !profile.lenient_content_range).map(|part| part.length());
+        let (length, version) = (taking.length.or(of_part), taking.version);
         let Caller { primary, ask, .. } = taking.caller;
         let status = taking.caller.counts_as(status, response);
         if status == StatusCode::INTERNAL_SERVER_ERROR && ask.personal {
@@ -172,11 +180,6 @@ impl<K> Engine<K> {
             Vary::None | Vary::Any => (None, Some(primary.clone())),
         };
         let names = self.names_of(taking.caller, &taking.answered);
-        if status == StatusCode::RANGE_NOT_SATISFIABLE && ask.range {
-            // It is about this one's range, and not about what all ask for.
-            self.not_stored(Refusal::Status);
-            return Verdict::Not(Unkept::Aside, None);
-        }
         let Some(key) = key else {
             // What tells this variant from others is too long for a key: it is nobody else's, and
             // says nothing of the others.
@@ -201,17 +204,13 @@ impl<K> Engine<K> {
             Keep::For(lifetime) => {
                 let said = lifetime.explicit || lifetime.demand != Demand::None;
                 let wanted = self.place == Place::Cache && ask.kind == Kind::Get;
-                let part = match status {
-                    StatusCode::PARTIAL_CONTENT => Part::from_fields(response),
-                    _ => None,
-                };
                 // The trailers of a call are the end of its answer, and a part says how long it is.
                 let proven = self.store_unframed
                     || taking.caller.unary.is_some()
                     || length.is_some()
                     || part.is_some()
                     || !ends_with_connection(version, response);
-                let unproven = self.policy.profile().max_unproven_lifetime;
+                let unproven = profile.max_unproven_lifetime;
                 let lifetime = match unproven {
                     Some(longest) if !proven && wanted => lifetime.unproven(longest),
                     _ => lifetime,
@@ -268,7 +267,11 @@ impl<K> Engine<K> {
     }
 
     /// What an answer is invalidated by: its key, its URI, its tags.
-    fn names_of(&self, caller: &Caller, answered: &Answered<'_>) -> Result<Box<[Slots]>, TooMany> {
+    pub(super) fn names_of(
+        &self,
+        caller: &Caller,
+        answered: &Answered<'_>,
+    ) -> Result<Box<[Slots]>, TooMany> {
         if self.place == Place::Coalesce {
             return Ok(Box::default());
         }
@@ -351,6 +354,7 @@ impl<K> Engine<K> {
             length,
             part,
             proven,
+            asked: behind.asked,
             fence: behind.fence,
             names,
             spread: fastrand::f32(),
@@ -430,6 +434,7 @@ impl<K> Engine<K> {
             length: old.length,
             part: None,
             proven: old.proven,
+            asked: behind.asked,
             fence: behind.fence,
             names: named.unwrap_or_default(),
             spread: fastrand::f32(),

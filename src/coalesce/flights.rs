@@ -191,6 +191,21 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
 
     /// Joins the flight of `key` for its head, if there is one.
     pub(crate) fn join_to_head(&self, key: &K, join: Join, now: Instant) -> Option<Reader<H>> {
+        self.follow_under_way(key, join, now, Place::ToHead)
+    }
+
+    /// Joins the flight of `key`, if there is one.
+    pub(crate) fn join_under_way(&self, key: &K, join: Join, now: Instant) -> Option<Reader<H>> {
+        self.follow_under_way(key, join, now, Place::Follower)
+    }
+
+    fn follow_under_way(
+        &self,
+        key: &K,
+        join: Join,
+        now: Instant,
+        place: Place,
+    ) -> Option<Reader<H>> {
         let shard = lock(self.shard(key));
         let current = &shard.get(key)?.current;
         if current.fence() < join.dead
@@ -199,7 +214,7 @@ impl<K: Hash + Eq + Clone, H: Clone> Flights<K, H> {
         {
             return None;
         }
-        match self.follow(current, Place::ToHead) {
+        match self.follow(current, place) {
             Followed::By(reader) => Some(reader),
             Followed::Full | Followed::Gone => None,
         }

@@ -14,7 +14,7 @@ use std::sync::{OnceLock, atomic::Ordering::Relaxed};
 use crate::sync::atomic::AtomicU64;
 
 /// What a name names an entry by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Key,
     Uri,
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 /// Where a name is looked up: its table, and its slot in either row of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slots {
     kind: Kind,
     hashes: [u32; 2],

@@ -128,6 +128,26 @@ impl Journal {
         });
     }
 
+    /// Records, and tells the number of that, unless something has named one of `seen` after `since`.
+    pub(crate) fn record_after(
+        &self,
+        names: &[Slots],
+        hard: bool,
+        seen: &[Slots],
+        since: Fence,
+    ) -> Option<Fence> {
+        let mut own = None;
+        self.write(|fold, number| {
+            if fold.last(seen) <= since.0 {
+                own = Some(Fence(number));
+            }
+            for name in names {
+                fold.record(*name, number, hard);
+            }
+        });
+        own
+    }
+
     pub(crate) fn record_everything(&self, hard: bool) {
         self.write(|fold, number| fold.record_everything(number, hard));
     }

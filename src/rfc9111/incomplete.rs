@@ -7,13 +7,15 @@ use std::ops::RangeInclusive;
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
+    header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_RANGE, RANGE, TRANSFER_ENCODING},
 };
 
+use super::cache_status::CACHE_STATUS;
 use super::entity_tag::EntityTag;
 use super::profile::Profile;
 use super::range::{self, Asked};
 use super::state::State;
+use super::updating::{self, NotThisOne};
 
 /// Which bytes of a representation a 206 carries: `first` to `last`, both included, of `total`.
 ///
@@ -206,14 +208,40 @@ fn strong_tag(fields: &HeaderMap) -> Option<&HeaderValue> {
     EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong).then_some(tag)
 }
 
-/// Makes of the fields of a 206 those of the part, or of the whole, that it completes.
-pub fn describe(fields: &mut HeaderMap, part: Part) {
+/// The fields of the part, or of the whole, that a stored part and a new one make: the stored ones, updated
+/// by the new ones (§3.4, §3.2).
+///
+/// # Errors
+///
+/// [`NotThisOne`] if the new part is of another state of the resource.
+pub fn head_of_both(
+    stored: &HeaderMap,
+    new: &HeaderMap,
+    part: Part,
+) -> Result<HeaderMap, NotThisOne> {
+    let mut fields = updating::freshen(stored, new, |_| true)?;
+    for name in [DATE, CACHE_STATUS] {
+        if !new.contains_key(&name) {
+            fields.remove(name);
+        }
+    }
+    // RFC 9112 §6.2: what has a length is not chunked.
+    fields.remove(TRANSFER_ENCODING);
+    without_digest(&mut fields);
     if part.is_all() {
         fields.remove(CONTENT_RANGE);
     } else {
         fields.insert(CONTENT_RANGE, part.content_range());
     }
     fields.insert(CONTENT_LENGTH, HeaderValue::from(part.length()));
+    Ok(fields)
+}
+
+/// Takes away what is said of the bytes of a message (RFC 9530 §2) that has other bytes now.
+pub fn without_digest(fields: &mut HeaderMap) {
+    for name in ["content-digest", "content-md5"] {
+        fields.remove(name);
+    }
 }
 
 #[cfg(test)]
@@ -374,13 +402,32 @@ mod tests {
     }
 
     #[test]
-    fn section_3_4_what_is_complete_is_described_as_a_whole() {
-        let mut said = fields(&[(CONTENT_RANGE, "bytes 5-9/10"), (CONTENT_LENGTH, "5")]);
-        describe(&mut said, part(2, 9, 10));
-        let partial = fields(&[(CONTENT_RANGE, "bytes 2-9/10"), (CONTENT_LENGTH, "8")]);
-        assert_eq!(said, partial);
-        describe(&mut said, part(0, 9, 10));
-        assert_eq!(said, fields(&[(CONTENT_LENGTH, "10")]));
+    fn section_3_4_the_stored_fields_are_updated_by_the_new_ones() {
+        let kind = HeaderName::from_static("content-type");
+        let digest = HeaderName::from_static("content-digest");
+        let stored = fields(&[
+            (ETAG, "\"a\""),
+            (CONTENT_RANGE, "bytes 2-4/10"),
+            (CONTENT_LENGTH, "3"),
+            (kind.clone(), "text/html"),
+            (DATE, "then"),
+        ]);
+        let new = fields(&[
+            (ETAG, "\"a\""),
+            (CONTENT_RANGE, "bytes 5-9/10"),
+            (TRANSFER_ENCODING, "chunked"),
+            (digest, "of five bytes"),
+        ]);
+        let part_of_both = head_of_both(&stored, &new, part(2, 9, 10)).unwrap();
+        let tag = (ETAG, "\"a\"");
+        let kind = (kind, "text/html");
+        let expected =
+            [tag.clone(), kind.clone(), (CONTENT_RANGE, "bytes 2-9/10"), (CONTENT_LENGTH, "8")];
+        assert_eq!(part_of_both, fields(&expected));
+        let whole = head_of_both(&stored, &new, part(0, 9, 10)).unwrap();
+        assert_eq!(whole, fields(&[tag, kind, (CONTENT_LENGTH, "10")]));
+        let other = fields(&[(ETAG, "\"b\"")]);
+        assert!(head_of_both(&stored, &other, part(0, 9, 10)).is_err());
     }
 
     #[test]

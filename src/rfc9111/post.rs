@@ -1,11 +1,14 @@
 //! Responses to POST that answer a later GET (RFC 9110 §9.3.3).
 
-use http::{HeaderMap, StatusCode, Uri, header::CONTENT_LOCATION};
+use http::{
+    HeaderMap, StatusCode, Uri,
+    header::{CONTENT_LOCATION, SET_COOKIE},
+};
 
 use super::invalidation::resolved;
 
-/// Whether the response to a POST is a representation of the POST's own target: it succeeded, and its
-/// `Content-Location` names that URI.
+/// Whether the response to a POST is a representation of the POST's own target, for whoever gets it: a 200
+/// whose `Content-Location` names that URI, and which sets no cookie.
 ///
 /// Whether it is stored [`keep`](super::keep) says, asked as for a GET, if its lifetime is explicit.
 ///
@@ -30,8 +33,10 @@ pub fn is_of_target(
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
     let named = line.to_str().ok().and_then(|line| resolved(line, authority, target));
     let path_and_query = |uri: &Uri| uri.path_and_query().map(|all| all.as_str().to_owned());
-    status.is_success()
-        && status != StatusCode::PARTIAL_CONTENT
+    // RFC 9110 §9.3.3, §8.7: it is the content of a 200 that is the representation. One that sets a cookie
+    // is about who posted.
+    status == StatusCode::OK
+        && !response.contains_key(SET_COOKIE)
         && named.is_some_and(|named| path_and_query(&named) == path_and_query(target))
 }
 
@@ -70,7 +75,7 @@ mod tests {
             assert_eq!(is(200, lines), expected, "{lines:?}");
         }
         for (status, expected) in
-            [(201, true), (203, true), (206, false), (303, false), (404, false), (500, false)]
+            [(201, false), (202, false), (204, false), (206, false), (303, false), (500, false)]
         {
             assert_eq!(is(status, &["/a/b?q"]), expected, "{status}");
         }

@@ -30,7 +30,7 @@ pub struct Profile {
     pub(crate) store_partial: bool,
     pub(crate) store_post: bool,
     pub(crate) max_unproven_lifetime: Option<Duration>,
-    pub(super) lenient_content_range: bool,
+    pub(crate) lenient_content_range: bool,
     pub(super) tail_without_validator: bool,
     pub(crate) language_by_quality: bool,
     pub(crate) stale_when_unreachable: bool,

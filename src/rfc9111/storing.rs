@@ -92,7 +92,9 @@ fn by_status(
     if status == StatusCode::PARTIAL_CONTENT {
         return (!incomplete::is_storable(profile, response)).then_some(Refusal::PartialContent);
     }
-    let final_status = !status.is_informational() && status != StatusCode::NOT_MODIFIED;
+    // A 304, 412 or 416 is about what one request asked for beside the key: its conditions, its range.
+    let of_all = !matches!(status.as_u16(), 304 | 412 | 416);
+    let final_status = !status.is_informational() && of_all;
     let by_default = is_heuristically_cacheable(status);
     let on_demand = profile.any_status && (lifetime.explicit || directives.public);
     let storable = final_status && (by_default || on_demand);

@@ -194,6 +194,8 @@ pub(crate) struct Head {
     pub(crate) part: Option<Part>,
     /// Whether the end of its body was seen, and not merely the end of its connection.
     pub(crate) proven: bool,
+    /// When it was asked for, or last validated: of two, the later one stays.
+    pub(crate) asked: Instant,
     /// How far the journal had come when its fetch began.
     pub(crate) fence: Fence,
     /// What it is invalidated by: its key, its URI, its tags.

@@ -82,16 +82,15 @@ async fn lenient_content_range_keeps_a_part_that_is_shorter_than_it_says() {
 
 #[tokio::test(start_paused = true)]
 async fn tail_without_validator_asks_for_the_rest_of_a_part_that_has_none() {
-    for (lenient, outcomes) in
-        [(false, ["abcdefghij", "abcdefghij"]), (true, ["abcdefghij", "0123456789"])]
-    {
-        for (profile, policy, expected) in in_both(outcomes) {
+    // What comes cannot be combined: the whole is asked for after that.
+    for (lenient, calls) in [(false, [2, 2]), (true, [2, 3])] {
+        for (profile, policy, calls) in in_both(calls) {
             let policy = policy.tail_without_validator(lenient);
             let mut stack = parted(policy, &["content-range: bytes 0-5/10"], "012345");
             stack.ask(part("bytes=0-5")).await;
             let whole: Read = stack.ask(get("/")).await;
-            assert_eq!((whole.status(), whole.text()), (200, expected), "{lenient}, {profile}");
-            assert_eq!(stack.calls(), 2, "{lenient}, {profile}");
+            assert_eq!((whole.status(), whole.text()), (200, "abcdefghij"), "{lenient}, {profile}");
+            assert_eq!(stack.calls(), calls, "{lenient}, {profile}");
         }
     }
 }
