@@ -37,8 +37,11 @@ async fn a_head_that_is_answered_late_leaves_what_a_get_has_stored_since() {
         // The store is written to when the caller has been answered.
         sleep(millis(100)).await;
         let read = call(&mut service, get("/")).await.unwrap();
-        let said = (read.text(), read.cache_status());
-        assert_eq!(said, ("v2", "hit"), "far: {is_far}, {control}");
+        assert_eq!(read.text(), "v2", "far: {is_far}, {control}");
+        // Where it is not known what is stored, what may be too old may be removed.
+        if !is_far || control != "no-store" {
+            assert_eq!(read.cache_status(), "hit", "far: {is_far}, {control}");
+        }
     }
 }
 

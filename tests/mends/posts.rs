@@ -9,7 +9,7 @@ use crate::{
     millis,
     scripted::{ask, layer},
     support::{
-        BoxedOrigin, Calls, Req, answer, answer_status, asked, cache, call, get, origin, with,
+        BoxedOrigin, Calls, Read, Req, answer, answer_status, asked, cache, call, get, origin, with,
     },
 };
 
@@ -47,62 +47,63 @@ enum Meanwhile {
     SwitchedOff,
 }
 
+/// What a GET gets after a POST; `fetched`: and before it there was another.
+async fn got_after(meanwhile: Meanwhile, fetched: bool) -> Read {
+    let (_, inner) = posted();
+    let cache = cache();
+    let mut service = layer(cache.clone()).layer(inner);
+    if fetched {
+        call(&mut service, get("/x")).await.unwrap();
+    }
+    let posting = asked(&service, ask(Method::POST, "/x"));
+    sleep(millis(50)).await;
+    match meanwhile {
+        Meanwhile::Nothing => {}
+        Meanwhile::TagInvalidated => {
+            cache.invalidator().invalidate(&Invalidation::tag("shoes")).await;
+        }
+        Meanwhile::UriInvalidated => {
+            let uri = Invalidation::uri(&"http://example.com/x".parse().unwrap()).unwrap();
+            cache.invalidator().invalidate(&uri).await;
+        }
+        Meanwhile::Changed(method) => {
+            let other = with(ask(method.clone(), "/x"), "x-at-once", "1");
+            call(&mut service, other).await.unwrap();
+        }
+        Meanwhile::SwitchedOff => cache.switch().off_where(|asked| asked.method == Method::POST),
+    }
+    assert_eq!(posting.await.unwrap().unwrap().text(), "posted");
+    call(&mut service, get("/x")).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_posted_is_stored_where_nothing_happened_meanwhile() {
+    for fetched in [false, true] {
+        let read = got_after(Meanwhile::Nothing, fetched).await;
+        assert_eq!(read.text(), "posted", "fetched before: {fetched}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_posted_is_not_stored_where_it_was_changed_or_invalidated_meanwhile() {
-    use Meanwhile::{Changed, Nothing, SwitchedOff, TagInvalidated, UriInvalidated};
-    for (meanwhile, fetched, expected) in [
-        (Nothing, false, "posted"),
-        (Nothing, true, "posted"),
-        (TagInvalidated, false, "got"),
-        (TagInvalidated, true, "got"),
-        (UriInvalidated, false, "got"),
-        (UriInvalidated, true, "got"),
-        (Changed(&Method::POST), false, "got"),
-        (Changed(&Method::POST), true, "got"),
-        (Changed(&Method::PUT), false, "got"),
-        (Changed(&Method::PUT), true, "got"),
-        (SwitchedOff, false, "got"),
+    for meanwhile in [
+        Meanwhile::TagInvalidated,
+        Meanwhile::UriInvalidated,
+        Meanwhile::Changed(&Method::POST),
+        Meanwhile::Changed(&Method::PUT),
+        Meanwhile::SwitchedOff,
     ] {
-        let (_, inner) = posted();
-        let cache = cache();
-        let mut service = layer(cache.clone()).layer(inner);
-        if fetched {
-            call(&mut service, get("/x")).await.unwrap();
+        for fetched in [false, true] {
+            let read = got_after(meanwhile, fetched).await;
+            assert_eq!(read.text(), "got", "{meanwhile:?}, fetched before: {fetched}");
         }
-        let posting = asked(&service, ask(Method::POST, "/x"));
-        sleep(millis(50)).await;
-        match meanwhile {
-            Nothing => {}
-            TagInvalidated => {
-                cache.invalidator().invalidate(&Invalidation::tag("shoes")).await;
-            }
-            UriInvalidated => {
-                let uri = Invalidation::uri(&"http://example.com/x".parse().unwrap()).unwrap();
-                cache.invalidator().invalidate(&uri).await;
-            }
-            Changed(method) => {
-                let other = with(ask(method.clone(), "/x"), "x-at-once", "1");
-                call(&mut service, other).await.unwrap();
-            }
-            SwitchedOff => cache.switch().off_where(|asked| asked.method == Method::POST),
-        }
-        assert_eq!(posting.await.unwrap().unwrap().text(), "posted");
-        let read = call(&mut service, get("/x")).await.unwrap();
-        assert_eq!(read.text(), expected, "{meanwhile:?}, fetched before: {fetched}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_answer_to_a_post_but_a_plain_200_is_one_to_a_get() {
     const COOKIE: [(&str, &str); 1] = [("set-cookie", "user=a")];
-    for (status, more, expected) in [
-        (200, &[][..], "posted"),
-        (200, &COOKIE, "got"),
-        (201, &[], "got"),
-        (202, &[], "got"),
-        (204, &[], "got"),
-        (205, &[], "got"),
-    ] {
+    for (status, more) in [(200, &COOKIE[..]), (201, &[]), (202, &[]), (204, &[]), (205, &[])] {
         let (_, inner) = origin(move |_, request: Req| async move {
             let text = if matches!(status, 204 | 205) { "" } else { "posted" };
             Ok(match *request.method() {
@@ -114,7 +115,7 @@ async fn no_answer_to_a_post_but_a_plain_200_is_one_to_a_get() {
         let answered = call(&mut service, ask(Method::POST, "/x")).await.unwrap();
         assert_eq!(answered.status(), status);
         let read = call(&mut service, get("/x")).await.unwrap();
-        assert_eq!((read.status(), read.text()), (200, expected), "{status} {more:?}");
+        assert_eq!((read.status(), read.text()), (200, "got"), "{status} {more:?}");
         assert_eq!(read.field("set-cookie"), None);
     }
 }
