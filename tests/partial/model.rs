@@ -258,10 +258,10 @@ impl State {
     }
 
     /// Panics where this is not one version of the content that the caller may have.
-    pub(crate) fn check(&mut self, call: &Call, answer: Result<(Instant, Read), BoxError>) {
+    pub(crate) fn check(&mut self, call: &Call, answer: &Result<(Instant, Read), BoxError>) {
         self.counts.answers += 1;
         let (at, read) = match answer {
-            Ok((at, read)) if read.status() != 503 => (at, read),
+            Ok((at, read)) if read.status() != 503 => (*at, read),
             failed => {
                 assert!(self.fails, "nothing failed: {failed:?}");
                 self.counts.failed += 1;
@@ -304,7 +304,7 @@ impl State {
                 self.counts.completed += usize::from(tail && range.is_none());
             }
             206 => {
-                let (first, last) = self.given(range.expect("a range was asked for"), &read, total);
+                let (first, last) = self.given(range.expect("a range was asked for"), read, total);
                 assert_eq!(said, Some(&*format!("bytes {first}-{last}/{total}")));
                 assert_eq!(read.body, version.body.slice(first..=last), "of one version");
                 self.counts.parts += 1;

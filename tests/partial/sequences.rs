@@ -2,6 +2,7 @@
 //! and completed, every answer is one version of the content, and one that it may be.
 
 use std::{
+    fmt::Debug,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
     time::Duration,
@@ -160,10 +161,8 @@ impl Sequence {
         }
         for (call, answer) in std::mem::take(&mut self.calls) {
             let answer = answer.await.unwrap();
-            let shown = format!("{call:?}\n{answer:?}");
-            let shown = Shown(shown);
-            self.shared.lock().unwrap().check(&call, answer);
-            std::mem::forget(shown);
+            let _shown = Shown(&(&call, &answer));
+            self.shared.lock().unwrap().check(&call, &answer);
         }
         sleep(Duration::from_secs(5)).await;
         let figures = self.cache.figures();
@@ -173,12 +172,14 @@ impl Sequence {
     }
 }
 
-/// Says what it was that a check panicked at.
-struct Shown(String);
+/// Says what it was about where a check panics.
+struct Shown<'a>(&'a dyn Debug);
 
-impl Drop for Shown {
+impl Drop for Shown<'_> {
     fn drop(&mut self) {
-        println!("{}", self.0);
+        if std::thread::panicking() {
+            println!("{:#?}", self.0);
+        }
     }
 }
 
@@ -198,7 +199,8 @@ async fn random_sequences(again: bool) {
     for number in sequences {
         let mut of_this = DefaultHasher::new();
         (seed, number).hash(&mut of_this);
-        let whose = Shown(format!("SEAWALL_SCHEDULE={number}"));
+        let whose = ("SEAWALL_SCHEDULE", number);
+        let _whose = Shown(&whose);
         let Counts {
             answers,
             hits,
@@ -211,7 +213,6 @@ async fn random_sequences(again: bool) {
             unmodified,
             failed,
         } = Sequence::new(of_this.finish(), again).run().await;
-        std::mem::forget(whose);
         for (sum, more) in [
             (&mut all.answers, answers),
             (&mut all.hits, hits),
