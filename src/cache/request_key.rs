@@ -94,7 +94,7 @@ pub trait RequestKey<B>: Clone + Send + Sync + 'static {
         Err(NoKey)
     }
 
-    /// The body of a GET, to ask the origin a second time on one request: see [`Again`]. `None`: it is
+    /// The body of a GET, to ask the origin a second time on one request: see [`Again`](crate::cache::Again). `None`: it is
     /// asked once.
     fn empty(&self) -> Option<B> {
         None

@@ -45,9 +45,12 @@ fn empty() -> Empty<Bytes> {
     Empty::new()
 }
 
+/// With it the origin may be asked twice.
+type TwiceKey = Again<UriKey, fn() -> Empty<Bytes>>;
+
 /// The layers of one cache, down to a scripted origin.
 pub(crate) struct Stack {
-    pub(crate) service: Respond<CacheService<BoxedOrigin, Again<UriKey, fn() -> Empty<Bytes>>>>,
+    pub(crate) service: Respond<CacheService<BoxedOrigin, TwiceKey>>,
     seen: Seen,
 }
 
