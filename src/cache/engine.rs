@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! call ── alone? ──▶ pass
-//!   │       └─ a gRPC call? ──▶ read its message ──▶ call    synchronous down to here:
-//!   └─ look near ── may it be reused? ──▶ answer from storage   a hit boxes nothing
+//!   │       ├─ a gRPC call? ──▶ read its message ──▶ call    synchronous down to here:
+//!   │       └─ a POST? ──▶ pass, and keep what answers a GET    a hit boxes nothing
+//!   └─ look near ── may it, or a part, be reused? ──▶ answer from storage
 //!        └─ miss ── join ─┬─ leader ──▶ fetch (a task of its own) ──▶ read along
 //!                         ├─ follower ─ is the head for it? ──▶ read along
 //!                         │                └─ no ──▶ its variant's flight, or alone
