@@ -9,7 +9,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::{Body, Rest},
-    engine::{Call, Caller, Engine},
+    call::{Call, Caller},
+    engine::Engine,
     failures::is_failing,
     fetch::answered,
     filling::Filling,

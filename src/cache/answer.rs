@@ -14,7 +14,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::{Body, Cut, HandedOver, Rest},
-    engine::{Call, Caller, Engine, Tells},
+    call::{Call, Caller, Tells},
+    engine::Engine,
     storage::Stored,
     verdict::Behind,
 };

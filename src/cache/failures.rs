@@ -7,7 +7,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{
-    engine::{Caller, Engine, HEAD, PERSONAL, in_class},
+    call::Caller,
+    engine::{Engine, HEAD, PERSONAL, in_class},
     storage::Stored,
 };
 use crate::{

@@ -7,11 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    answer::append,
-    body::Body,
-    engine::{Caller, Engine},
-    failures::is_failing,
-    storage::Found,
+    answer::append, body::Body, call::Caller, engine::Engine, failures::is_failing, storage::Found,
 };
 use crate::{
     coalesce::{

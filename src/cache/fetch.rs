@@ -10,15 +10,17 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::HandedOver,
-    engine::{Call, Caller, Engine},
+    call::{Call, Caller},
+    engine::Engine,
     failures::is_failing,
     filling::Filling,
+    freshening::{Fate, Freshened},
     question::{Answer, Asking, Came},
     refresh::Permit,
     request_key::RequestKey,
     service::Origin,
     storage::{Found, Stored},
-    verdict::{Fate, Freshened, Kept, Lasting, Taking, Verdict, length},
+    verdict::{Kept, Lasting, Taking, Verdict, length},
 };
 use crate::{
     coalesce::{

@@ -11,10 +11,7 @@ use tokio::{
 };
 
 use super::{
-    body::HandedOver,
-    engine::{Caller, Engine},
-    failures::is_failing,
-    verdict::Lasting,
+    body::HandedOver, call::Caller, engine::Engine, failures::is_failing, verdict::Lasting,
 };
 use crate::{
     coalesce::{flights::Lead, recording::End, share::Kind},

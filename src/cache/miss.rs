@@ -11,7 +11,8 @@ use tokio::{
 use super::{
     alone::Alone,
     body::Body,
-    engine::{Call, Caller, Engine, HEAD, in_class},
+    call::{Call, Caller},
+    engine::{Engine, HEAD, in_class},
     failures::is_failing,
     fallback::{Asking, Failure},
     fetch::{Fetch, Led},

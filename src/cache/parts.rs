@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::{
     engine::Engine,
+    freshening::with,
     storage::{Found, Stored},
-    verdict::with,
 };
 use crate::{
     coalesce::share::{Ask, Kind, Place},

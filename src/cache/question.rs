@@ -9,13 +9,15 @@ use http_body::Body as HttpBody;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    engine::{Caller, Engine},
+    call::Caller,
+    engine::Engine,
     failures::is_failing,
+    freshening::{Freshened, with},
     request_key::RequestKey,
     service::Origin,
     storage::Stored,
     unary,
-    verdict::{Behind, Freshened, Kept, Taking, Verdict, length, with},
+    verdict::{Behind, Kept, Taking, Verdict, length},
 };
 use crate::{
     coalesce::{

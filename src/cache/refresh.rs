@@ -8,7 +8,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::Body,
-    engine::{Engine, Inquiry},
+    call::Inquiry,
+    engine::Engine,
     fetch::{Fetch, Refreshing},
     request_key::RequestKey,
     service::Origin,

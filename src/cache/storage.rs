@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout};
 
-use super::engine::{Caller, Engine};
+use super::{call::Caller, engine::Engine};
 use crate::{
     coalesce::{
         flights::Lead,

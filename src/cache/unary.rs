@@ -13,7 +13,8 @@ use http::{
 
 use super::{
     body::Body,
-    engine::{Caller, Engine, GET, Tells},
+    call::{Caller, Tells},
+    engine::{Engine, GET},
     failures::is_failing,
     message::{Message, PollFrame},
     request_key::{NoKey, RequestKey},

@@ -1,21 +1,20 @@
 //! What becomes of an answer once its head is there: kept, shared, or its caller's alone; and what is
 //! remembered of its key.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderValue, StatusCode, Version,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
     response::Parts,
 };
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
 
 use super::{
-    engine::{Caller, Engine, PERSONAL, in_class},
+    call::Caller,
+    engine::{Engine, PERSONAL, in_class},
+    freshening::dated,
     storage::variant_key,
 };
 use crate::{
@@ -28,18 +27,16 @@ use crate::{
     observe::{Aside, Event},
     policy::Answered,
     rfc9111::{
-        Exchange, State,
-        cache_status::CACHE_STATUS,
-        date, groups,
+        Exchange, State, groups,
         incomplete::Part,
         refusal::Refusal,
         stale::Demand,
         stored_fields,
         storing::Keep,
-        targeted, updating,
+        targeted,
         vary::{Names, Vary},
     },
-    store::{Entry, Head, Key, Sharing},
+    store::{Head, Key, Sharing},
 };
 
 /// More than this of a head is not kept.
@@ -51,7 +48,7 @@ const MOST_FIELD_BYTES: usize = 32 * 1024;
 const MOST_GROUPS: usize = 64;
 
 /// A key, a URI, the same at its origin, and tags and groups that an answer had over the time.
-const MOST_NAMES: usize = 3 + 2 * 64 + MOST_GROUPS;
+pub(super) const MOST_NAMES: usize = 3 + 2 * 64 + MOST_GROUPS;
 
 /// What is remembered of a key, and for whom.
 #[derive(Clone, Copy)]
@@ -129,22 +126,6 @@ pub(super) enum Verdict {
     Keep(Kept),
     /// It is its caller's alone, or nobody's; what of the key is remembered.
     Not(Unkept, Option<Lasting>),
-}
-
-/// A stored answer after its validation.
-pub(super) struct Freshened {
-    pub(super) entry: Entry,
-    pub(super) fate: Fate,
-}
-
-/// What becomes of what is stored.
-pub(super) enum Fate {
-    /// It is replaced.
-    Stored,
-    /// It stays as it is: only this request is against keeping more of it.
-    Left,
-    /// It may not be kept any longer.
-    Removed,
 }
 
 impl<K> Engine<K> {
@@ -361,110 +342,6 @@ impl<K> Engine<K> {
             from_below: behind.below,
         })
     }
-
-    /// The stored answer with what a 304 says of it (RFC 9111 §4.3.4). `None`: the 304 is about
-    /// another answer than the stored one.
-    pub(super) fn freshened(
-        &self,
-        stored: &Entry,
-        answered: &Answered<'_>,
-        caller: &Caller,
-        behind: Behind,
-        cost: Duration,
-    ) -> Option<Freshened> {
-        let old = &*stored.head;
-        let profile = self.policy.profile();
-        let directives = targeted::governing(profile, answered.response);
-        let update = stored_fields::stored_head(answered.response, &directives, profile);
-        let received = answered.exchange.received;
-        let undated = !update.contains_key(DATE);
-        let mut fields = updating::freshen(&old.fields, &update, |_| true).ok()?;
-        // What was named and stored before it was, and what this update brings of it.
-        for name in &targeted::governing(profile, &fields).left_out {
-            fields.remove(name);
-        }
-        if undated {
-            // Neither the old date is its own, nor one of ours that says whole seconds alone.
-            fields.remove(DATE);
-        }
-        if !update.contains_key(CACHE_STATUS) {
-            // What a hit says is ours, not the origin's.
-            fields.remove(CACHE_STATUS);
-        }
-        let names = match Vary::from_fields(&fields) {
-            Vary::Names(names) => Some(names),
-            Vary::None => None,
-            Vary::Any => old.vary.clone(),
-        };
-        let answered = Answered { response: &fields, ..*answered };
-        let mut named = self.names_of(caller, &answered);
-        if !self.tags.are_in(&update) {
-            // What a 304 leaves unsaid holds, also where its field was not to be stored.
-            let unsaid: Vec<_> =
-                old.names.iter().copied().filter(|name| !name.is_group()).collect();
-            named = named.and_then(|named| with(&unsaid, &named));
-        }
-        let keep = self.keep(caller, &answered);
-        let (sharing, fate) = match keep {
-            // It lies under the key of what it varied by before.
-            Keep::For(_) if names != old.vary => (Sharing::OWN, Fate::Removed),
-            // It could not be invalidated by all that it is tagged with now.
-            Keep::For(_) if named.is_err() => (Sharing::OWN, Fate::Removed),
-            Keep::For(lifetime) if !old.proven => {
-                let longest = profile.max_unproven_lifetime.unwrap_or_default();
-                (Sharing::Stored(lifetime.unproven(longest)), Fate::Stored)
-            }
-            Keep::For(lifetime) => (Sharing::Stored(lifetime), Fate::Stored),
-            Keep::No(refusal) if refusal.by_request() => (Sharing::OWN, Fate::Left),
-            Keep::No(_) => (Sharing::OWN, Fate::Removed),
-        };
-        dated(&mut fields, received);
-        let (fields, below) = Head::fields(fields.iter(), self.place == Place::Cache);
-        let head = Head {
-            state: State::of(&fields),
-            key: old.key.clone(),
-            status: old.status,
-            counts_as: old.counts_as,
-            version: old.version,
-            fields,
-            below,
-            vary: old.vary.clone(),
-            sharing,
-            born: Instant::now(),
-            length: old.length,
-            part: None,
-            proven: old.proven,
-            asked: behind.asked,
-            fence: behind.fence,
-            names: named.unwrap_or_default(),
-            spread: fastrand::f32(),
-            from_below: behind.below,
-        };
-        Some(Freshened { entry: Entry { head: Arc::new(head), cost, ..stored.clone() }, fate })
-    }
-}
-
-/// The names in either; no more than one answer may have.
-pub(super) fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
-    let more = named.iter().filter(|name| !old.contains(name));
-    let all: Box<[Slots]> = old.iter().chain(more).copied().collect();
-    if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all) }
-}
-
-/// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.
-pub(super) fn dated(fields: &mut HeaderMap, received: SystemTime) {
-    if date_of(fields).is_none()
-        && let Ok(now) = HeaderValue::from_bytes(&date::format(received))
-    {
-        fields.insert(DATE, now);
-    }
-}
-
-/// The one valid `Date`.
-fn date_of(fields: &HeaderMap) -> Option<SystemTime> {
-    let mut lines = fields.get_all(DATE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-    date::parse(line.as_bytes())
 }
 
 /// An event stream is each listener's own: who joins late has missed its beginning.
