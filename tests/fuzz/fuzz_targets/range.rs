@@ -134,9 +134,15 @@ fn modelled(line: &[u8], total: u64) -> Selected {
                 _ => Some(part((total.saturating_sub(length), total - 1))),
             };
         }
+        // Numbers beyond those that are counted with are compared as they are written.
+        let digits = |text: &str| {
+            let text = text.trim_start_matches('0').to_owned();
+            (text.len(), text)
+        };
+        let is_less = !last.is_empty() && digits(last) < digits(first);
         let first = number(first)?;
         let last = if last.is_empty() { u128::MAX } else { number(last)? };
-        if first > last {
+        if is_less {
             return None;
         }
         Some(if first < total {
