@@ -18,6 +18,9 @@ impl OneHop {
     }
 }
 
+/// The most fields that `Connection` may name beside those that never go on.
+const MOST_NAMES: usize = 64;
+
 const ALWAYS: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -37,6 +40,10 @@ pub(crate) fn drop_fields(headers: &mut HeaderMap, tags: Option<&HeaderName>) ->
         for name in value.as_bytes().split(|byte| *byte == b',') {
             match HeaderName::from_bytes(name.trim_ascii()) {
                 Ok(name) if is_end_to_end(&name) || tags == Some(&name) => one_hop.wrong = true,
+                Ok(name) if ALWAYS.contains(&name) || name == "close" => {}
+                Ok(name) if one_hop.names.contains(&name) => {}
+                // More names than this are no sensible hop's: what they name goes on.
+                Ok(_) if one_hop.names.len() == MOST_NAMES => one_hop.wrong = true,
                 Ok(name) => one_hop.names.push(name),
                 Err(_) => {}
             }

@@ -331,6 +331,7 @@ pub(super) fn cut(
             Portion::Part(Cut { skip: *part.start(), take })
         }
         Selected::Unsatisfiable => {
+            incomplete::without_digest(fields);
             fields.insert(CONTENT_RANGE, range::unsatisfied_range(length));
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             Portion::Unsatisfiable

@@ -17,9 +17,6 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// More groups than this are not invalidated by one response.
-const MOST_GROUPS: usize = 256;
-
 /// What an unsafe request may change.
 pub(super) struct Changes {
     method: http::Method,
@@ -112,8 +109,16 @@ impl<K> Engine<K> {
             }
             None => Vec::new(),
         };
-        let names = entries.iter().flat_map(|entry| entry.head.names.iter().copied());
-        names.filter(|name| name.is_group()).collect()
+        // What is dead is not stored any more.
+        let alive = entries.iter().filter(|entry| !self.is_dead(&entry.head));
+        let names = alive.flat_map(|entry| entry.head.names.iter().copied());
+        let mut groups = Vec::new();
+        for group in names.filter(|name| name.is_group()) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
     }
 
     /// Invalidates what has changed, before anyone is told that it has. Where something is watched, whether
@@ -145,7 +150,7 @@ impl<K> Engine<K> {
         // those that the origin names.
         names.extend(groups);
         let named = groups::invalidated(response.headers());
-        let named = named.iter().take(MOST_GROUPS);
+        let named = named.iter();
         names.extend(
             named.flat_map(|group| sites.iter().map(move |site| journal.group(site.name(), group))),
         );

@@ -140,6 +140,9 @@ impl<K> Engine<K> {
         } else {
             key.raw(&[GET]);
             if self.key.write(&request, &mut key).is_err() || key.is_too_long() {
+                if share.leads == Leads::No {
+                    return Answering::Ready(Some(Err(Rejected::new(Reason::OnlyIfCached).into())));
+                }
                 return self.pass(inner, request, Pass::Key, tells);
             }
         }

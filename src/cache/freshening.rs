@@ -18,8 +18,8 @@ use crate::{
     journal::{Slots, TooMany},
     policy::Answered,
     rfc9111::{
-        State, cache_status::CACHE_STATUS, date, stored_fields, storing::Keep, targeted, updating,
-        vary::Vary,
+        State, cache_status::CACHE_STATUS, date, groups::CACHE_GROUPS, stored_fields,
+        storing::Keep, targeted, updating, vary::Vary,
     },
     store::{Entry, Head, Sharing},
 };
@@ -77,12 +77,13 @@ impl<K> Engine<K> {
         };
         let answered = Answered { response: &fields, ..*answered };
         let mut named = self.names_of(caller, &answered);
-        if !self.tags.are_in(&update) {
-            // What a 304 leaves unsaid holds, also where its field was not to be stored.
-            let unsaid: Vec<_> =
-                old.names.iter().copied().filter(|name| !name.is_group()).collect();
-            named = named.and_then(|named| with(&unsaid, &named));
-        }
+        // What a 304 leaves unsaid holds, also where its field was not to be stored.
+        let says = |name: &Slots| match name.is_group() {
+            true => update.contains_key(CACHE_GROUPS),
+            false => self.tags.are_in(&update),
+        };
+        let unsaid: Vec<_> = old.names.iter().copied().filter(|name| !says(name)).collect();
+        named = named.and_then(|named| with(&unsaid, &named));
         let keep = self.keep(caller, &answered);
         let (sharing, fate) = match keep {
             // It lies under the key of what it varied by before.

@@ -255,7 +255,7 @@ impl<K> Engine<K> {
         let under_way = match call.share.follows {
             Follows::ToHead => flights.join_to_head(&call.key, join, now),
             // The whole that is on its way has the range in it.
-            _ if call.caller.in_part => flights.join_under_way(&call.key, join, now),
+            _ if call.caller.in_part && !call.apart => flights.join_under_way(&call.key, join, now),
             _ => None,
         };
         if let Some(reader) = under_way {

@@ -125,8 +125,8 @@ impl<K> Engine<K> {
         }
         let key = entry.key();
         let first = self.record(primary).await;
-        // Nor does it by what it varies by: the list of variants takes the place of an answer that does not
-        // vary, and the other way round.
+        // A part takes the place neither of a list of variants nor, where it varies, of an answer that does
+        // not.
         let varies = entry.head.vary.is_some();
         if first.as_ref().is_some_and(|first| matches!(first, Record::Variants(_)) != varies) {
             return None;

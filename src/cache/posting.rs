@@ -110,7 +110,8 @@ impl<K> Engine<K> {
         });
         let (mut parts, ()) = response.into_parts();
         if let Some(fence) = fence {
-            let behind = Behind::of(&parts, fence, began);
+            // A cache below that has kept it, too, did so for this very POST.
+            let behind = Behind { fence, ..Behind::of(&parts, fence, began) };
             let arrived = Arrived { parts, body, exchange, behind, began };
             return Ok(self.keep_alone(arrived, caller, asked, false).await);
         }

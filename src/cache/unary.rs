@@ -28,7 +28,7 @@ use crate::{
     error::BoxError,
     grpc,
     observe::Pass,
-    policy::Answered,
+    policy::{Answered, Policy},
     rfc9111::{
         freshness::Lifetime, refusal::Refusal, retry_after::retry_after, stale::Demand,
         storing::Keep,
@@ -212,7 +212,7 @@ impl<K> Engine<K> {
         }
         let method = &Method::GET;
         let answered = Answered { method, response: &fields, ..*answered };
-        match self.policy.keep(&answered) {
+        match Policy::keep(self.policy.profile(), &answered) {
             // There is nothing to validate it with.
             Keep::For(kept) if kept.demand == Demand::Always => Keep::No(Refusal::NeverFresh),
             Keep::For(kept) => {

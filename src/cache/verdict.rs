@@ -247,7 +247,7 @@ impl<K> Engine<K> {
         }
     }
 
-    /// What an answer is invalidated by: its key, its URI, its tags.
+    /// What an answer is invalidated by: its key, its URI, its tags, its groups.
     pub(super) fn names_of(
         &self,
         caller: &Caller,

@@ -6,9 +6,9 @@
 //! | gRPC, a method that the key names, unary | yes | yes | yes |
 //! | HEAD | a flight of its own class, which updates a stored GET | a GET's flight, to its head | a stored GET |
 //! | `Range`, `If-*`, over a store | yes: the fetch is unconditional and of the whole | yes | yes |
+//! | the same with nothing to look in | passes alone | no | – |
 //! | one `Range`, where parts are stored and no whole is | a flight of its own range | that, or a GET's | yes |
 //! | POST, where its answer may be one to a GET | passes alone | no | no |
-//! | the same with nothing to look in | passes alone | no | – |
 //! | `Authorization` or `Cookie` | yes | as the head allows | as the policy allows |
 //! | `no-cache`, `max-age=0`, `Pragma`, a refresh | yes | a flight no older than itself | once validated |
 //! | `no-store` | passes alone | no | no |

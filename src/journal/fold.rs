@@ -6,7 +6,7 @@
 //! 2005). It never forgets, and two names that meet in both rows cost each other a miss, never a
 //! stale answer.
 //!
-//! Keys, URIs and tags have a table each, so that what is invalidated by one kind of name costs
+//! Keys, URIs, tags and groups have a table each, so that what is invalidated by one kind of name costs
 //! nothing by the others.
 
 use std::sync::{OnceLock, atomic::Ordering::Relaxed};

@@ -30,6 +30,11 @@ impl<'a> EntityTag<'a> {
         !self.is_weak && self.is_quoted()
     }
 
+    /// How many bytes it has, without `W/`.
+    pub(super) fn length(self) -> usize {
+        self.opaque.len()
+    }
+
     pub(super) fn is_weak(self) -> bool {
         self.is_weak
     }

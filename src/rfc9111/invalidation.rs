@@ -19,7 +19,7 @@ pub fn is_unsafe(method: &Method) -> bool {
 }
 
 /// The URIs in `Location` and `Content-Location` that such an exchange invalidates as well: those of
-/// the target's own authority, as what one origin says of another is not believed.
+/// the target's own origin, as what one says of another is not believed.
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, Uri, header::LOCATION};
@@ -36,7 +36,7 @@ pub fn also(response: &HeaderMap, authority: &[u8], target: &Uri) -> Vec<Uri> {
     references.filter_map(|reference| resolved(reference, authority, target)).collect()
 }
 
-/// The path and query that `reference` leads to (RFC 3986 §5.2), if it stays within `authority`.
+/// The path and query that `reference` leads to (RFC 3986 §5.2), if it stays at that origin.
 pub(super) fn resolved(reference: &str, authority: &[u8], target: &Uri) -> Option<Uri> {
     let reference = reference.trim().split('#').next().unwrap_or_default();
     let scheme = reference

@@ -116,8 +116,8 @@ impl Profile {
     /// Whether every final status is stored where it has explicit freshness.
     ///
     /// Safe: no, only 200 203 204 300 301 308 404 405 410 414 501, so that an origin's blanket
-    /// `max-age` does not keep its failures. Reverse proxy: yes (§3). In neither a 304; a 206 has a
-    /// [setting](Self::store_partial) of its own.
+    /// `max-age` does not keep its failures. Reverse proxy: yes (§3). In neither a 304, 412 or
+    /// 416, which are about one request; a 206 has a [setting](Self::store_partial) of its own.
     #[must_use]
     pub fn any_status(mut self, any: bool) -> Self {
         self.any_status = any;

@@ -36,7 +36,7 @@ pub enum Refusal {
     TooManyVaryNames,
     /// The head has more fields, or longer ones, than are kept.
     HeadTooLarge,
-    /// The response has more tags than it could be invalidated by.
+    /// The response has more tags, or more groups (RFC 9875), than it could be invalidated by.
     TooManyTags,
     /// The body ends with the connection, so that a cut connection looks like its end.
     Unframed,

@@ -50,6 +50,12 @@ impl State {
         Self { tag: tag.map(OwnedTag::from), modified, has_modified, date }
     }
 
+    /// What it takes in memory beside itself, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.tag.as_ref().map_or(0, |tag| tag.tag().length())
+    }
+
     /// Its `Date`.
     #[must_use]
     pub fn date(&self) -> Option<SystemTime> {

@@ -163,7 +163,8 @@ impl Entry {
     fn weight(&self) -> u64 {
         let trailers = self.trailers.as_deref().map_or(0, weight_of);
         let names = mem::size_of_val(&*self.head.names);
-        let head = mem::size_of::<Head>() + weight_of(&self.head.fields) + names;
+        let fields = weight_of(&self.head.fields) + self.head.state.weight();
+        let head = mem::size_of::<Head>() + fields + names;
         (head + self.body.len() + trailers) as u64
     }
 }
@@ -198,7 +199,7 @@ pub(crate) struct Head {
     pub(crate) asked: Instant,
     /// How far the journal had come when its fetch began.
     pub(crate) fence: Fence,
-    /// What it is invalidated by: its key, its URI, its tags.
+    /// What it is invalidated by: its key, its URI, its tags, its groups.
     pub(crate) names: Box<[Slots]>,
     /// Within 0 and 1, and its own: by how much it is refreshed before others of its lifetime.
     pub(crate) spread: f32,
