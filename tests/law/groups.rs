@@ -190,3 +190,40 @@ async fn rfc_9875_section_2_at_least_32_groups_of_32_letters_are_heeded() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn rfc_9875_section_2_2_1_what_is_gone_takes_nothing_along() {
+    for (profile, policy, expected) in in_both([Hit, Hit]) {
+        let mut stack = grouped(policy, 204, &[]);
+        let [target, sibling] = ["a?xax", "b?xax"].map(|path| format!("http://example.com/{path}"));
+        stack.ask(request("GET", &target)).await;
+        stack.ask(request("POST", &target)).await;
+        stack.ask(request("GET", &sibling)).await;
+        // It is invalidated by now, and not stored any more.
+        stack.ask(request("POST", &target)).await;
+        assert_eq!(stack.outcome(request("GET", &sibling)).await, expected, "{profile}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rfc_9875_section_2_a_304_that_says_nothing_of_groups_leaves_them() {
+    for (profile, policy, expected) in in_both([Fetched, Fetched]) {
+        let mut stack = Stack::new(policy, |_, request: &Req| {
+            // The field is not stored, and its groups are known all the same.
+            let control = "cache-control: max-age=600, private=\"cache-groups\"";
+            let validates = request.headers().contains_key("if-none-match");
+            Ok(match *request.method() {
+                Method::GET if validates => says(304, &[control, "etag: \"1\""], ""),
+                Method::GET => says(200, &[control, "etag: \"1\"", "cache-groups: \"a\""], "x"),
+                _ => says(204, &["cache-group-invalidation: \"a\""], ""),
+            })
+        });
+        stack.ask(request("GET", HERE)).await;
+        let mut reload = request("GET", HERE);
+        reload.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+        stack.ask(reload).await;
+        assert_eq!(stack.outcome(request("GET", HERE)).await, Hit, "{profile}");
+        stack.ask(request("POST", "http://example.com/change")).await;
+        assert_eq!(stack.outcome(request("GET", HERE)).await, expected, "{profile}");
+    }
+}

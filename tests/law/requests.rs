@@ -74,6 +74,8 @@ async fn section_5_2_1_7_only_if_cached_goes_to_no_origin_whatever_else_is_asked
     outcomes(("no-store", 1), no_store, [Refused, Refused]).await;
     let if_match = || with(asking("only-if-cached"), "if-match", "\"a\"");
     outcomes(("no-store", 1), if_match, [Refused, Refused]).await;
+    let for_two_hosts = || with(asking("only-if-cached"), "host", "another.example");
+    outcomes(("no-store", 1), for_two_hosts, [Refused, Refused]).await;
 }
 
 #[tokio::test(start_paused = true)]
