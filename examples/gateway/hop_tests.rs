@@ -131,3 +131,20 @@ fn trailers_keep_what_may_be_known_late() {
         assert_eq!(trailers.contains_key(name), stays, "{name}");
     }
 }
+
+#[test]
+fn connection_names_no_more_than_a_hop_could_mean() {
+    let names: String = (0..100).map(|number| format!("x-{number},")).collect();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONNECTION, names.parse().unwrap());
+    let named = drop_fields(&mut headers, None);
+    assert!(named.wrong && named.names.len() == MOST_NAMES);
+
+    // Those that never go on are not kept, nor is one kept twice.
+    let mut headers = HeaderMap::new();
+    let always = HeaderValue::from_static("keep-alive, close, upgrade, x-a, X-A");
+    headers.insert(header::CONNECTION, always);
+    let named = drop_fields(&mut headers, None);
+    assert!(!named.wrong);
+    assert_eq!(named.names, ["x-a"]);
+}

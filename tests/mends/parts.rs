@@ -130,6 +130,11 @@ async fn what_is_cut_has_no_digest_of_what_it_was_cut_from() {
         assert_eq!((cut.status(), cut.text(), calls.count()), (206, "12", 1));
         assert_described(&cut, "1");
     }
+    let (_, inner) = sparing();
+    let mut service = layer(cache()).layer(inner);
+    call(&mut service, get("/")).await.unwrap();
+    let beyond = call(&mut service, range("99-")).await.unwrap();
+    assert_eq!((beyond.status(), beyond.field("content-digest")), (416, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -137,3 +137,14 @@ async fn posts_to_what_was_never_fetched_take_no_place_in_the_journal() {
         assert!(cache.figures().position > before, "{profile:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_caches_each_keeps_what_was_posted() {
+    let (calls, inner) = posted();
+    let mut service = layer(cache()).layer(layer(cache()).layer(inner));
+    call(&mut service, get("/x")).await.unwrap();
+    call(&mut service, ask(Method::POST, "/x")).await.unwrap();
+    let read = call(&mut service, get("/x")).await.unwrap();
+    // The outer one's own: the inner one would have been asked for it, and have said so.
+    assert_eq!((read.text(), read.cache_status(), calls.count()), ("posted", "hit", 2));
+}
