@@ -200,7 +200,7 @@ impl<K> Engine<K> {
                     Place::Coalesce if !said => in_flight,
                     _ => Sharing::Stored(lifetime),
                 };
-                let framed = proven || unproven.is_some();
+                let framed = (proven || unproven.is_some()) && !is_coded(response);
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
@@ -360,6 +360,20 @@ fn is_too_large(fields: &HeaderMap) -> bool {
 pub(super) fn length<R: HttpBody>(fields: &HeaderMap, body: &R) -> Option<u64> {
     let declared = fields.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     declared.or_else(|| body.size_hint().exact())
+}
+
+/// Whether the body is still in a transfer coding that is not stored with it (RFC 9112 §7): who reads it
+/// takes off chunks, where these come last, and nothing else.
+fn is_coded(fields: &HeaderMap) -> bool {
+    const CODINGS: [&[u8]; 6] =
+        [b"chunked", b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"];
+    let lines = fields.get_all(TRANSFER_ENCODING).iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    let mut members: Vec<_> = members.map(|name| name.trim_ascii().to_ascii_lowercase()).collect();
+    if members.last().is_some_and(|last| last == b"chunked") {
+        members.pop();
+    }
+    members.iter().any(|name| CODINGS.contains(&&**name))
 }
 
 /// Whether only the end of the connection says where the body ends (RFC 9112 §6.3).
