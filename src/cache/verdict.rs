@@ -169,6 +169,8 @@ impl<K> Engine<K> {
             return Verdict::Not(unkept, None);
         };
         let keep = match self.keep(taking.caller, &taking.answered) {
+            // Neither what is stored nor what is shared has its coding with it.
+            _ if is_coded(response) => Keep::No(Refusal::Unframed),
             Keep::For(_) if is_too_large(response) => Keep::No(Refusal::HeadTooLarge),
             Keep::For(_) if names.is_err() => Keep::No(Refusal::TooManyTags),
             keep => keep,
@@ -200,7 +202,7 @@ impl<K> Engine<K> {
                     Place::Coalesce if !said => in_flight,
                     _ => Sharing::Stored(lifetime),
                 };
-                let framed = (proven || unproven.is_some()) && !is_coded(response);
+                let framed = proven || unproven.is_some();
                 if wanted && !framed {
                     self.not_stored(Refusal::Unframed);
                 }
@@ -362,8 +364,8 @@ pub(super) fn length<R: HttpBody>(fields: &HeaderMap, body: &R) -> Option<u64> {
     declared.or_else(|| body.size_hint().exact())
 }
 
-/// Whether the body is still in a transfer coding that is not stored with it (RFC 9112 §7): who reads it
-/// takes off chunks, where these come last, and nothing else.
+/// Whether the body is still in a transfer coding (RFC 9112 §7), which the head loses on its way: who reads
+/// it takes off chunks, where these come last, and nothing else.
 fn is_coded(fields: &HeaderMap) -> bool {
     const CODINGS: [&[u8]; 6] =
         [b"chunked", b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip"];

@@ -38,7 +38,8 @@ pub enum Refusal {
     HeadTooLarge,
     /// The response has more tags, or more groups (RFC 9875), than it could be invalidated by.
     TooManyTags,
-    /// The body ends with the connection, so that a cut connection looks like its end.
+    /// The body ends with the connection, so that a cut connection looks like its end; or it is still in a
+    /// transfer coding.
     Unframed,
     /// The response is stale from the beginning, by its own word, and has no validator.
     NeverFresh,

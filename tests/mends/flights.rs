@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
-use seawall::{BoxError, Cache, Invalidation};
+use seawall::{BoxError, Cache, CoalesceLayer, Invalidation};
 use tokio::{task::JoinHandle, time::sleep};
 use tower::{Layer, Service};
 
@@ -197,4 +197,28 @@ async fn a_private_tail_leaves_the_part_to_all() {
     let before = calls.count();
     let hit = call(&mut service, range("0-4")).await.unwrap();
     assert_eq!((hit.text(), hit.cache_status(), calls.count()), ("01234", "hit", before));
+}
+
+// ===== transfer codings =====
+
+/// Who follows has the head without its transfer coding, and would take the coded bytes for the content.
+#[tokio::test(start_paused = true)]
+async fn what_is_still_in_a_transfer_coding_is_nobody_elses() {
+    for coding in ["gzip", "gzip, chunked", "chunked, GZIP", "x-compress"] {
+        for cached in [true, false] {
+            let (calls, inner) = origin(move |_, _| async move {
+                sleep(millis(100)).await;
+                stepped(answer(&kept_and(&[("transfer-encoding", coding)]), ""), slowly("coded"))
+            });
+            let reads = match cached {
+                true => at_once(&layer(cache()).layer(inner), [get("/"), get("/")]).await,
+                false => at_once(&CoalesceLayer::new().layer(inner), [get("/"), get("/")]).await,
+            };
+            for read in reads {
+                let read = read.unwrap();
+                assert_eq!((read.text(), read.field("transfer-encoding")), ("coded", Some(coding)));
+            }
+            assert_eq!(calls.count(), 2, "{coding}, cached: {cached}");
+        }
+    }
 }
