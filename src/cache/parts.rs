@@ -31,6 +31,9 @@ use crate::{
 /// The class of the flights of requests that go to the origin for one range.
 const RANGE_CLASS: u8 = b'R';
 
+/// A part of up to so many bytes grows by however little.
+const FREELY_COPIED: u64 = 1 << 20;
+
 /// A longer `Range` or `If-Range` is not worth a flight.
 const MOST_BYTES: usize = 256;
 
@@ -153,8 +156,9 @@ impl<K> Engine<K> {
         if !are_as_said || both.length() > self.cache.limits.max_body as u64 {
             return None;
         }
-        // A few bytes more are not worth a copy of all.
-        if both.length() - stored.length() < stored.length() / 64 {
+        // A few bytes more are not worth a copy of much, unless they are all that was missing.
+        let gain = both.length() - stored.length();
+        if stored.length() > FREELY_COPIED && gain < stored.length() / 64 && !both.is_all() {
             both = stored;
         }
         let body = if both == stored {

@@ -35,6 +35,20 @@ async fn parts_of_one_strong_tag_that_touch_grow_into_one() {
     }
 }
 
+/// A client that reads on in small steps.
+#[tokio::test(start_paused = true)]
+async fn what_is_read_from_its_beginning_on_is_the_whole_in_the_end() {
+    const STEP: usize = 2_048;
+    const STEPS: usize = 200;
+    let mut world = World::new();
+    world.origin.has(vec![b'x'; STEP * STEPS], V1);
+    for step in 0..STEPS {
+        world.range(&format!("{}-{}", step * STEP, (step + 1) * STEP - 1)).await;
+    }
+    assert_eq!(world.calls(), STEPS);
+    assert!(world.holds_all().await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_parts_with_a_gap_between_them_the_newer_stays() {
     let mut world = World::new();
