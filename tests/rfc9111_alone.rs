@@ -1,8 +1,13 @@
 //! The rules of RFC 9111 stand alone: with `http` and the standard library they compile and pass
 //! their own tests, as if they were a crate of their own, and they neither wait nor look at a clock.
 
-// What a crate of their own would make public is unused here.
-#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "what a crate of their own would make public is unused here"
+)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
