@@ -29,6 +29,7 @@ use crate::{
     observe::Event,
     rfc9111::{
         cache_status::{self, CACHE_STATUS, Member},
+        combining,
         incomplete::{self, Slice},
         range::{self, Selected},
         validation,
@@ -287,7 +288,7 @@ fn cut_of_part(head: &Head, fields: &mut HeaderMap, request: &HeaderMap, held: u
     let Some((part, Slice { skip, range })) = slice else { return Portion::Unsatisfiable };
     let take = range.end() - range.start() + 1;
     if take != held {
-        incomplete::without_digest(fields);
+        combining::without_digest(fields);
     }
     fields.insert(CONTENT_RANGE, range::content_range(&range, part.total));
     // RFC 9112 §6.2: what has a length is not chunked.
@@ -325,13 +326,13 @@ pub(super) fn cut(
         Selected::Whole => Portion::Whole,
         Selected::Part(part) => {
             let take = part.end() - part.start() + 1;
-            incomplete::without_digest(fields);
+            combining::without_digest(fields);
             fields.insert(CONTENT_RANGE, range::content_range(&part, length));
             fields.insert(CONTENT_LENGTH, HeaderValue::from(take));
             Portion::Part(Cut { skip: *part.start(), take })
         }
         Selected::Unsatisfiable => {
-            incomplete::without_digest(fields);
+            combining::without_digest(fields);
             fields.insert(CONTENT_RANGE, range::unsatisfied_range(length));
             fields.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             Portion::Unsatisfiable

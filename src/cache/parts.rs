@@ -19,7 +19,8 @@ use crate::{
     coalesce::share::{Ask, Kind, Place},
     rfc9111::{
         State,
-        incomplete::{self, Part, Slice, Tail},
+        combining::{self, Tail},
+        incomplete::{self, Part, Slice},
         range,
         refusal::Refusal,
         reuse::Reuse,
@@ -90,14 +91,14 @@ impl<K> Engine<K> {
     pub(super) fn tail(&self, entry: &Entry) -> Option<Tail> {
         let part = entry.head.part?;
         let profile = self.policy.profile();
-        let tail = incomplete::tail(profile, &entry.head.fields, part, entry.body.len() as u64);
+        let tail = combining::tail(profile, &entry.head.fields, part, entry.body.len() as u64);
         tail.filter(|_| part.total <= self.cache.limits.max_body as u64)
     }
 
     /// Makes of the head of a 206 with the rest of `entry`, of so many bytes as far as that is known, that
     /// of the whole; `false`: it is not that.
     pub(super) fn make_whole(entry: &Entry, parts: &mut Parts, length: Option<u64>) -> bool {
-        let whole = incomplete::combined(&entry.head.fields, &parts.headers);
+        let whole = combining::combined(&entry.head.fields, &parts.headers);
         let rest = Part::from_fields(&parts.headers);
         let (Some(whole), Some(rest), Some(stored)) = (whole, rest, entry.head.part) else {
             return false;
@@ -106,7 +107,7 @@ impl<K> Engine<K> {
         let fits = whole.is_all()
             && rest.first == stored.last + 1
             && length.is_none_or(|length| length == rest.length());
-        let fields = incomplete::head_of_both(&entry.head.fields, &parts.headers, whole);
+        let fields = combining::head_of_both(&entry.head.fields, &parts.headers, whole);
         match fields {
             Ok(fields) if fits => {
                 (parts.status, parts.headers) = (StatusCode::OK, fields);
@@ -150,7 +151,7 @@ impl<K> Engine<K> {
     /// A stored part with a new one, if they may be one and that is not too much.
     fn grown(&self, before: &Entry, part: Part, entry: &Entry) -> Option<Entry> {
         let stored = before.head.part?;
-        let mut both = incomplete::combined(&before.head.fields, &entry.head.fields)?;
+        let mut both = combining::combined(&before.head.fields, &entry.head.fields)?;
         let are_as_said =
             before.body.len() as u64 == stored.length() && entry.body.len() as u64 == part.length();
         if !are_as_said || both.length() > self.cache.limits.max_body as u64 {
@@ -169,7 +170,7 @@ impl<K> Engine<K> {
             spliced((stored, &before.body), (part, &entry.body), both)?
         };
         let mut head = Head::clone(&entry.head);
-        head.fields = incomplete::head_of_both(&before.head.fields, &head.fields, both).ok()?;
+        head.fields = combining::head_of_both(&before.head.fields, &head.fields, both).ok()?;
         for name in &targeted::governing(self.policy.profile(), &head.fields).left_out {
             head.fields.remove(name);
         }

@@ -43,18 +43,13 @@ pub fn told(stored: &HeaderMap, length: u64, head: &HeaderMap) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use http::header::HeaderName;
-
+    use super::super::rows::named as fields;
     use super::*;
 
     #[test]
     fn section_4_3_5_every_validator_that_came_has_to_be_that_of_the_stored_response() {
         const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         const LATE: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
-        let fields = |lines: &[(HeaderName, &'static str)]| {
-            let lines = lines.iter().cloned();
-            HeaderMap::from_iter(lines.map(|(name, value)| (name, HeaderValue::from_static(value))))
-        };
         let stored = fields(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
         for (head, expected) in [
             (&[(ETAG, "\"a\"")][..], Told::Same),

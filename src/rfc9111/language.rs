@@ -92,17 +92,10 @@ pub fn differs_in_language_alone(names: &Names, request: &HeaderMap, variant: &[
 
 #[cfg(test)]
 mod tests {
-    use http::header::{ACCEPT, HeaderName};
+    use http::header::ACCEPT;
 
+    use super::super::rows::named as fields;
     use super::*;
-
-    fn fields(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for (name, value) in lines {
-            fields.append(name, HeaderValue::from_static(value));
-        }
-        fields
-    }
 
     #[test]
     fn rfc9110_12_5_4_the_language_with_the_greatest_weight_is_preferred() {

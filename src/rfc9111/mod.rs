@@ -10,7 +10,8 @@
 //! | `storing` | §3, §3.5: which responses are kept |
 //! | `refusal` | §3: why the others are not |
 //! | `stored_fields` | §3.1: which of their fields |
-//! | `incomplete` | §3.3, §3.4: parts, and putting them together |
+//! | `incomplete` | §3.3: parts, and what they answer |
+//! | `combining` | §3.4: putting them together |
 //! | `updating` | §3.2, §4.3.4: updating them with a 304 |
 //! | `reuse` | §4, §5.2.1: whether one answers a request |
 //! | `vary` | §4.1: which request fields tell several apart |
@@ -59,6 +60,7 @@ use std::time::SystemTime;
 
 pub mod age;
 pub mod cache_status;
+pub mod combining;
 pub mod date;
 mod delta_seconds;
 mod dictionary;

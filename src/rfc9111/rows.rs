@@ -14,6 +14,15 @@ pub(super) fn fields(lines: &[&str]) -> HeaderMap {
     headers
 }
 
+/// The same of pairs.
+pub(super) fn named(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
 /// One field, of any number of lines.
 pub(super) fn field(name: &'static str, lines: &[&str]) -> HeaderMap {
     let mut headers = HeaderMap::new();

@@ -9,7 +9,8 @@ use http::{
 use libfuzzer_sys::fuzz_target;
 use seawall::rfc9111::{
     Profile, State,
-    incomplete::{Part, agrees, combined, head_of_both, tail, within},
+    combining::{combined, head_of_both, tail},
+    incomplete::{Part, agrees, within},
     range::{Selected, select},
 };
 use seawall_fuzz::{fields, numbers, sections};
