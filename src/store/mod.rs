@@ -9,9 +9,14 @@
 //! whether a [`Record`] may be used is decided on every read by who reads it.
 
 mod key;
+#[cfg(feature = "memcached")]
+mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
+mod server;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -21,6 +26,7 @@ pub use self::key::{Key, KeyWriter};
 pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};
 pub(crate) use self::record::{Head, Sharing};
+pub use self::server::Declined;
 use crate::error::BoxError;
 
 /// A place where records are kept under their keys.
