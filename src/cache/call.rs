@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     coalesce::share::{Ask, Place, Share},
-    journal::{Fence, Slots},
+    journal::{Fence, Name, Names as InvalidatedBy, Slots},
     load_shed::{ByMethod, Criticality, Rank},
     observe::Aside,
     rfc9111::{cache_status::Fwd, vary::Names},
@@ -41,7 +41,7 @@ pub(super) struct Caller {
     /// The key that its variants have in common.
     pub(super) primary: Key,
     /// What its answer is invalidated by, tags aside.
-    pub(super) names: Box<[Slots]>,
+    pub(super) names: InvalidatedBy,
     /// Why storage did not answer it.
     pub(super) why: Fwd,
     pub(super) tells: Tells,
@@ -148,19 +148,23 @@ impl<K> Engine<K> {
 
     /// What an answer to this request is invalidated by, tags aside; where its origin is known, the URI at
     /// that is the last.
-    fn names<B>(&self, primary: &Key, request: &Request<B>, site: Option<&Site>) -> Box<[Slots]>
+    fn names<B>(&self, primary: &Key, request: &Request<B>, site: Option<&Site>) -> InvalidatedBy
     where
         K: RequestKey<B>,
     {
         if self.place == Place::Coalesce {
-            return Box::default();
+            return InvalidatedBy::default();
         }
-        let journal = &self.cache.journal;
+        let spelled = self.cache.store.is_remote();
         let uri = self.key.uri(request);
         let authority = authority_asked(uri, request.headers());
         // An operator names a URI whatever its scheme; what is unsafe changes those of its own origin.
-        let at_site = site.map(|site| journal.uri(site.name(), uri));
-        let uri = authority.map(|authority| journal.uri(without_port(authority), uri));
-        std::iter::once(journal.key(primary)).chain(uri).chain(at_site).collect()
+        let at_site = site.map(|site| Name::uri(site.name(), uri));
+        let uri = authority.map(|authority| Name::uri(without_port(authority), uri));
+        let mut names = InvalidatedBy::default();
+        for name in std::iter::once(Name::key(primary)).chain(uri).chain(at_site) {
+            names.push(&name, spelled);
+        }
+        names
     }
 }

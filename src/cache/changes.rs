@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     coalesce::share::Place,
-    journal::{Fence, Slots},
+    journal::{Fence, Name, Slots},
     observe::Event,
     rfc9111::{groups, invalidation},
     store::{KeyWriter, Record},
@@ -138,7 +138,8 @@ impl<K> Engine<K> {
         }
         let also = invalidation::also(response.headers(), authority, uri);
         let uris = || std::iter::once(uri).chain(&also);
-        let at = |site: &Site| uris().map(|uri| journal.uri(site.name(), uri)).collect::<Vec<_>>();
+        let at =
+            |site: &Site| uris().map(|uri| Name::uri(site.name(), uri).slots()).collect::<Vec<_>>();
         let mut names: Vec<_> = sites.iter().flat_map(at).collect();
         if !self.cache.store.is_remote() {
             // What this process never fetched it does not hold: a service that is written to a
@@ -151,9 +152,9 @@ impl<K> Engine<K> {
         names.extend(groups);
         let named = groups::invalidated(response.headers());
         let named = named.iter();
-        names.extend(
-            named.flat_map(|group| sites.iter().map(move |site| journal.group(site.name(), group))),
-        );
+        names.extend(named.flat_map(|group| {
+            sites.iter().map(move |site| Name::group(site.name(), group).slots())
+        }));
         if names.is_empty() {
             return (journal.last(seen) <= since).then_some(since);
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     coalesce::share::Place,
-    journal::{Slots, TooMany},
+    journal::{Names as InvalidatedBy, TooMany},
     policy::Answered,
     rfc9111::{
         State, cache_status::CACHE_STATUS, date, groups::CACHE_GROUPS, stored_fields,
@@ -78,11 +78,10 @@ impl<K> Engine<K> {
         let answered = Answered { response: &fields, ..*answered };
         let mut named = self.names_of(caller, &answered);
         // What a 304 leaves unsaid holds, also where its field was not to be stored.
-        let says = |name: &Slots| match name.is_group() {
-            true => update.contains_key(CACHE_GROUPS),
-            false => self.tags.are_in(&update),
-        };
-        let unsaid: Vec<_> = old.names.iter().copied().filter(|name| !says(name)).collect();
+        let unsaid = old.names.only(|name| match name.is_group() {
+            true => !update.contains_key(CACHE_GROUPS),
+            false => !self.tags.are_in(&update),
+        });
         named = named.and_then(|named| with(&unsaid, &named));
         let keep = self.keep(caller, &answered);
         let (sharing, fate) = match keep {
@@ -125,10 +124,9 @@ impl<K> Engine<K> {
 }
 
 /// The names in either; no more than one answer may have.
-pub(super) fn with(old: &[Slots], named: &[Slots]) -> Result<Box<[Slots]>, TooMany> {
-    let more = named.iter().filter(|name| !old.contains(name));
-    let all: Box<[Slots]> = old.iter().chain(more).copied().collect();
-    if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all) }
+pub(super) fn with(old: &InvalidatedBy, named: &InvalidatedBy) -> Result<InvalidatedBy, TooMany> {
+    let all = old.and(named);
+    if all.len() > MOST_NAMES { Err(TooMany) } else { Ok(all.compact()) }
 }
 
 /// RFC 9110 §6.6.1: a cache with a clock dates what it keeps.

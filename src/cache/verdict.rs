@@ -22,7 +22,7 @@ use crate::{
         flights::Lead,
         share::{self, Kind, Place, Unkept},
     },
-    journal::{Fence, Slots, TooMany},
+    journal::{Fence, Name, Names as InvalidatedBy, TooMany},
     marks::Served,
     observe::{Aside, Event},
     policy::Answered,
@@ -68,7 +68,7 @@ pub(super) struct Kept {
     pub(super) key: Key,
     pub(super) vary: Option<Names>,
     /// What it is invalidated by.
-    pub(super) names: Box<[Slots]>,
+    pub(super) names: InvalidatedBy,
     pub(super) length: Option<u64>,
     /// Which bytes of the whole it is, of a 206.
     pub(super) part: Option<Part>,
@@ -254,21 +254,22 @@ impl<K> Engine<K> {
         &self,
         caller: &Caller,
         answered: &Answered<'_>,
-    ) -> Result<Box<[Slots]>, TooMany> {
+    ) -> Result<InvalidatedBy, TooMany> {
         if self.place == Place::Coalesce {
-            return Ok(Box::default());
+            return Ok(InvalidatedBy::default());
         }
-        let mut names = caller.names.to_vec();
-        self.tags.read(answered, |tag| names.push(self.cache.journal.tag(tag)))?;
+        let (mut names, spelled) = (caller.names.clone(), self.cache.store.is_remote());
+        self.tags.read(answered, |tag| names.push(&Name::tag(tag), spelled))?;
         if let Some(site) = &caller.site {
             let groups = groups::of(answered.response);
             if groups.len() > MOST_GROUPS {
                 return Err(TooMany);
             }
-            let groups = groups.iter();
-            names.extend(groups.map(|group| self.cache.journal.group(site.name(), group)));
+            for group in groups.iter() {
+                names.push(&Name::group(site.name(), group), spelled);
+            }
         }
-        Ok(names.into())
+        Ok(names.compact())
     }
 
     pub(super) fn outgrown(&self) {

@@ -29,6 +29,13 @@ pub(crate) struct Slots {
     hashes: [u32; 2],
 }
 
+impl Kind {
+    /// The one that is written as this byte.
+    pub(super) fn of(byte: u8) -> Option<Self> {
+        [Self::Key, Self::Uri, Self::Tag, Self::Group].into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
 impl Slots {
     /// The two halves of a seeded hash are two hashes.
     pub(super) fn of(kind: Kind, hash: u64) -> Self {

@@ -2,18 +2,15 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
     sync::{LazyLock, Mutex, PoisonError, atomic},
 };
 
 use atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use http::Uri;
 
 use super::{
     Fence,
-    fold::{Fold, Kind, Slots},
+    fold::{Fold, Slots},
 };
-use crate::store::Key;
 
 pub(crate) const SMALLEST_FOLD: u32 = 10;
 pub(crate) const LARGEST_FOLD: u32 = 20;
@@ -56,49 +53,6 @@ impl Journal {
     pub(crate) fn new(slots: usize) -> Self {
         let bits = slots.clamp(1 << SMALLEST_FOLD, 1 << LARGEST_FOLD).next_power_of_two().ilog2();
         Self { fold: Fold::new(bits), newest: atomic::AtomicU64::new(0) }
-    }
-
-    // ===== names =====
-
-    pub(crate) fn key(&self, key: &Key) -> Slots {
-        Self::slots(Kind::Key, |hasher| hasher.write(key.as_bytes()))
-    }
-
-    pub(crate) fn uri(&self, authority: &[u8], uri: &Uri) -> Slots {
-        Self::slots(Kind::Uri, |hasher| {
-            for byte in authority {
-                hasher.write_u8(byte.to_ascii_lowercase());
-            }
-            // Neither can stand in an authority or in a path.
-            hasher.write(b"#");
-            hasher.write(uri.path().as_bytes());
-            if let Some(query) = uri.query() {
-                hasher.write(b"?");
-                hasher.write(query.as_bytes());
-            }
-        })
-    }
-
-    pub(crate) fn tag(&self, tag: &[u8]) -> Slots {
-        Self::slots(Kind::Tag, |hasher| hasher.write(tag))
-    }
-
-    /// A group of one origin (RFC 9875 §2.1).
-    pub(crate) fn group(&self, site: &[u8], group: &[u8]) -> Slots {
-        Self::slots(Kind::Group, |hasher| {
-            hasher.write(site);
-            // It stands in no authority.
-            hasher.write(b"#");
-            hasher.write(group);
-        })
-    }
-
-    fn slots(kind: Kind, name: impl FnOnce(&mut dyn Hasher)) -> Slots {
-        // One seed for all caches of a process: two of them may share a store.
-        static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let mut hasher = SEED.build_hasher();
-        name(&mut hasher);
-        Slots::of(kind, hasher.finish())
     }
 
     // ===== what was fetched =====
@@ -202,34 +156,23 @@ fn place(uri: Slots) -> (usize, u64) {
 
 #[cfg(all(test, not(seawall_loom)))]
 mod tests {
-    use super::*;
+    use super::{super::Name, *};
+    use crate::store::Key;
 
     #[test]
     fn what_was_fetched_before_a_record_is_dead_or_outdated_and_what_began_later_is_alive() {
         let journal = Journal::new(1 << 17);
-        let names = [journal.key(&Key::from(&b"k"[..])), journal.tag(b"shoes")];
+        let names = [Name::key(&Key::from(&b"k"[..])).slots(), Name::tag(b"shoes").slots()];
         let before = Fence::now();
         assert_eq!(journal.condition(&names, before), Condition::Alive);
-        journal.record(&[journal.tag(b"boots")], true);
+        journal.record(&[Name::tag(b"boots").slots()], true);
         assert_eq!(journal.condition(&names, before), Condition::Alive);
-        journal.record(&[journal.tag(b"shoes")], true);
-        journal.record(&[journal.tag(b"shoes")], false);
+        journal.record(&[Name::tag(b"shoes").slots()], true);
+        journal.record(&[Name::tag(b"shoes").slots()], false);
         assert_eq!(journal.condition(&names, before), Condition::Dead);
         let between = Fence::now();
         journal.record_everything(false);
         assert_eq!(journal.condition(&names, between), Condition::Outdated);
         assert_eq!(journal.condition(&names, Fence::now()), Condition::Alive);
-    }
-
-    #[test]
-    fn a_uri_is_the_same_in_any_letter_case_of_its_authority_and_no_other() {
-        let journal = Journal::new(0);
-        let of = |authority: &str, uri: &str| {
-            journal.uri(authority.as_bytes(), &uri.parse().expect("a URI"))
-        };
-        assert_eq!(of("Example.com", "/a?b"), of("example.com", "http://x/a?b"));
-        assert_ne!(of("h", "/a"), of("h", "/a?"));
-        assert_ne!(of("h", "/a"), of("h", "/A"));
-        assert_ne!(of("h", "/a"), of("i", "/a"));
     }
 }

@@ -39,6 +39,7 @@
 
 mod fold;
 mod local;
+mod names;
 mod tags;
 
 use std::{fmt, sync::Arc};
@@ -48,6 +49,7 @@ use http::{Request, Uri};
 pub(crate) use self::{
     fold::Slots,
     local::{Condition, Journal},
+    names::{Name, Names},
     tags::{Tags, TooMany},
 };
 use crate::{
@@ -254,13 +256,14 @@ impl Invalidator {
         let journal = &self.cache.journal;
         let hard = !invalidation.soft;
         match &invalidation.what {
-            What::Key(key) => journal.record(&[journal.key(key)], hard),
+            What::Key(key) => journal.record(&[Name::key(key).slots()], hard),
             What::Uri(uri) => {
                 let authority = request_key::authority_of(uri).unwrap_or_default();
-                journal.record(&[journal.uri(authority, uri)], hard);
+                journal.record(&[Name::uri(authority, uri).slots()], hard);
             }
             What::Tags(tags) => {
-                let names: Vec<_> = tags.iter().map(|tag| journal.tag(tag.as_bytes())).collect();
+                let names: Vec<_> =
+                    tags.iter().map(|tag| Name::tag(tag.as_bytes()).slots()).collect();
                 journal.record(&names, hard);
             }
             What::Everything => journal.record_everything(hard),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Key;
 use crate::{
-    journal::{Fence, Slots},
+    journal::{Fence, Names as InvalidatedBy},
     marks::{Served, Source},
     rfc9111::{
         State,
@@ -162,7 +162,7 @@ impl Entry {
 
     fn weight(&self) -> u64 {
         let trailers = self.trailers.as_deref().map_or(0, weight_of);
-        let names = mem::size_of_val(&*self.head.names);
+        let names = self.head.names.weight();
         let fields = weight_of(&self.head.fields) + self.head.state.weight();
         let head = mem::size_of::<Head>() + fields + names;
         (head + self.body.len() + trailers) as u64
@@ -200,7 +200,7 @@ pub(crate) struct Head {
     /// How far the journal had come when its fetch began.
     pub(crate) fence: Fence,
     /// What it is invalidated by: its key, its URI, its tags, its groups.
-    pub(crate) names: Box<[Slots]>,
+    pub(crate) names: InvalidatedBy,
     /// Within 0 and 1, and its own: by how much it is refreshed before others of its lifetime.
     pub(crate) spread: f32,
     /// What a cache below said of where it came from.
