@@ -118,6 +118,11 @@ impl Staleness {
         stale_for <= self.kept(lifetime)
     }
 
+    /// For how long an answer of this age is of any use.
+    pub(crate) fn keeps_for(&self, lifetime: &Lifetime, age: Duration) -> Duration {
+        lifetime.fresh_for.saturating_add(self.kept(lifetime)).saturating_sub(age)
+    }
+
     fn kept(&self, lifetime: &Lifetime) -> Duration {
         self.keep.max(self.while_revalidate(lifetime)).max(self.if_error(lifetime))
     }

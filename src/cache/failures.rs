@@ -21,11 +21,15 @@ use crate::{
     observe::Event,
     rfc9111::freshness::Lifetime,
     staleness::Trouble,
+    store::Entry,
 };
 
 /// The longest back-off from a key whose fetch failed: short where callers have nothing meanwhile.
 const LONGEST_WITHOUT: Duration = Duration::from_secs(2);
 const LONGEST_WITH_STALE: Duration = Duration::from_secs(30);
+
+/// No answer is of use for longer.
+const LONGEST_KEPT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Caller {
     /// Against whom a failure is held, if not against all: a HEAD may fail where a GET would not, and
@@ -102,6 +106,15 @@ impl<K> Engine<K> {
         stored.entry.head.lifetime().is_some_and(|lifetime| {
             staleness.keeps(lifetime, age(lifetime).saturating_sub(lifetime.fresh_for))
         })
+    }
+
+    /// Until when a stored answer is still of use, if nothing happens to it.
+    pub(super) fn is_of_use_until(&self, entry: &Entry, now: Instant) -> Instant {
+        let staleness = self.cache.widest.over(&self.staleness);
+        let kept = entry.head.lifetime().map_or(Duration::ZERO, |lifetime| {
+            staleness.keeps_for(lifetime, lifetime.current_age(entry.resident(now)))
+        });
+        now + kept.min(LONGEST_KEPT)
     }
 
     /// What is remembered of the key, or of those who ask for it with something of their own.

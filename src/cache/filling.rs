@@ -116,7 +116,7 @@ where
                 if self.store {
                     let bytes = body.len();
                     let (trailers, cost) = (trailers.map(Arc::new), self.began.elapsed());
-                    let entry = Entry { head: self.head, body, trailers, cost };
+                    let entry = Entry { head: self.head, body, trailers, cost, until: self.began };
                     if engine.store(self.lead, &self.caller, &self.asked, entry).await {
                         listener.tell(&Event::Stored { bytes });
                     }

@@ -243,7 +243,8 @@ impl<K> Engine<K> {
 
     /// Stores `entry`, under its own key and in the list of variants of `primary`.
     pub(super) async fn put(&self, primary: &Key, entry: Entry) {
-        let key = entry.key().clone();
+        let until = self.is_of_use_until(&entry, Instant::now());
+        let (key, entry) = (entry.key().clone(), Entry { until, ..entry });
         let names = entry.head.vary.clone();
         let before = match self.cache.store.peek(primary.as_bytes()) {
             None if names.is_some() && self.cache.store.is_remote() => self.get(primary).await,
@@ -262,7 +263,9 @@ impl<K> Engine<K> {
             return;
         };
         let most = self.cache.limits.variants;
-        let Some((variants, oldest)) = Variants::and(before, &names, &key, most) else { return };
+        let Some((variants, oldest)) = Variants::and(before, &names, &key, most, until) else {
+            return;
+        };
         self.write(primary.clone(), Record::Variants(Arc::new(variants))).await;
         if let Some(oldest) = oldest {
             self.remove(&oldest).await;

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{LazyLock, Mutex, PoisonError, atomic},
 };
 
@@ -20,6 +21,15 @@ static LAST: atomic::AtomicU64 = atomic::AtomicU64::new(0);
 
 /// Held while one is written: numbers appear in order, each with its slots.
 static WRITING: Mutex<()> = Mutex::new(());
+
+/// Tells the numbers of this process from those of any other.
+pub(super) fn process() -> u128 {
+    static ID: LazyLock<u128> = LazyLock::new(|| {
+        let random = || u128::from(RandomState::new().hash_one(0));
+        random() << 64 | random()
+    });
+    *ID
+}
 
 pub(super) fn last() -> Fence {
     Fence(LAST.load(Acquire))

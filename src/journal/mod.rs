@@ -74,6 +74,17 @@ impl Fence {
     pub(crate) fn number(self) -> u64 {
         self.0
     }
+
+    /// Which process it is of, and its number there.
+    pub(crate) fn parts(self) -> (u128, u64) {
+        (local::process(), self.0)
+    }
+
+    /// What a record came back from a store with. How far this journal had come when another process
+    /// fetched it is not known: all that was ever invalidated here counts.
+    pub(crate) fn of_parts(process: u128, number: u64) -> Self {
+        if process == local::process() { Self(number) } else { Self(0) }
+    }
 }
 
 /// What is to be invalidated: a key, a URI, tags, or everything. Hard, unless it is made [soft].

@@ -8,7 +8,11 @@
 //! which counts as a miss and never reaches a client; and it need not understand what it keeps:
 //! whether a [`Record`] may be used is decided on every read by who reads it.
 
+#[cfg(feature = "remote")]
+mod bytes;
 mod key;
+#[cfg(feature = "remote")]
+mod layout;
 #[cfg(feature = "memcached")]
 mod memcached;
 #[cfg(feature = "memory")]
@@ -22,6 +26,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 pub(crate) use self::key::MAX_KEY;
 pub use self::key::{Key, KeyWriter};
+#[cfg(feature = "remote")]
+pub use self::layout::Unreadable;
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};

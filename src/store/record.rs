@@ -76,6 +76,15 @@ impl Record {
         }
     }
 
+    /// For how long it may be of any use: a store need not keep it longer.
+    pub fn time_to_live(&self) -> Duration {
+        let until = match self {
+            Self::Entry(entry) => entry.until,
+            Self::Variants(variants) => variants.until,
+        };
+        until.saturating_duration_since(Instant::now())
+    }
+
     /// What it takes in memory, in bytes, its key left aside.
     pub fn weight(&self) -> u64 {
         match self {
@@ -130,6 +139,8 @@ pub struct Entry {
     pub(crate) trailers: Option<Arc<HeaderMap>>,
     /// How long its last fetch took.
     pub(crate) cost: Duration,
+    /// How long it is of any use.
+    pub(crate) until: Instant,
 }
 
 impl Entry {
@@ -322,6 +333,8 @@ pub struct Variants {
     sets: Vec<Names>,
     /// The keys of the variants in the order in which they came: the oldest goes first.
     known: Vec<Key>,
+    /// How long the last of them is of any use, and some more.
+    until: Instant,
 }
 
 /// The most sets of names that are told apart; an older one is forgotten.
@@ -336,6 +349,14 @@ impl Variants {
         &self.known
     }
 
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    pub(crate) fn of(sets: Vec<Names>, known: Vec<Key>, until: Instant) -> Self {
+        Self { sets, known, until }
+    }
+
     /// With the variant `key`, which `names` tells apart from others, beside those known before; and
     /// the oldest one, where there are more than `most`. `None`: it is known.
     ///
@@ -346,17 +367,22 @@ impl Variants {
         names: &Names,
         key: &Key,
         most: usize,
+        until: Instant,
     ) -> Option<(Self, Option<Key>)> {
         let (sets, known) = before.map_or((&[][..], &[][..]), |b| (&b.sets[..], &b.known[..]));
-        if sets.first() == Some(names) && known.contains(key) {
+        let lasts = before.is_some_and(|before| until <= before.until);
+        if lasts && sets.first() == Some(names) && known.contains(key) {
             return None;
         }
+        // Not each time that one of them lives a little longer is it written again.
+        let more = until.saturating_duration_since(Instant::now()) / 4;
+        let until = before.map_or(until + more, |before| before.until.max(until + more));
         let others = sets.iter().filter(|set| *set != names).cloned();
         let sets = std::iter::once(names.clone()).chain(others).take(MOST_SETS).collect();
         let mut known: Vec<_> = known.iter().filter(|other| *other != key).cloned().collect();
         known.push(key.clone());
         let oldest = (known.len() > most).then(|| known.remove(0));
-        Some((Self { sets, known }, oldest))
+        Some((Self { sets, known, until }, oldest))
     }
 
     fn weight(&self) -> u64 {
