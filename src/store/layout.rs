@@ -352,7 +352,8 @@ impl Layout {
         }
         let ours = |name: &HeaderName| *name == AGE || *name == CACHE_STATUS;
         write_fields(out, head.fields.iter().filter(|(name, _)| !ours(name)))?;
-        write_fields(out, head.below.iter().map(|value| (&CACHE_STATUS, value)))?;
+        let below = CACHE_STATUS;
+        write_fields(out, head.below.iter().map(|value| (&below, value)))?;
         let trailers = entry.trailers.as_deref();
         out.u8(u8::from(trailers.is_some()));
         if let Some(trailers) = trailers {
