@@ -200,6 +200,9 @@ impl CacheBuilder {
     pub fn build(self) -> Cache {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let limits = self.limits;
+        if let Some(observer) = self.listener.observer() {
+            self.store.observed_by(observer);
+        }
         let budgets = Arc::new(Budgets {
             fill: Budget::new(limits.fill_budget),
             orphans: Budget::new(limits.orphans),

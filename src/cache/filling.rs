@@ -116,7 +116,14 @@ where
                 if self.store {
                     let bytes = body.len();
                     let (trailers, cost) = (trailers.map(Arc::new), self.began.elapsed());
-                    let entry = Entry { head: self.head, body, trailers, cost, until: self.began };
+                    let entry = Entry {
+                        head: self.head,
+                        body,
+                        trailers,
+                        cost,
+                        until: self.began,
+                        far: None,
+                    };
                     if engine.store(self.lead, &self.caller, &self.asked, entry).await {
                         listener.tell(&Event::Stored { bytes });
                     }

@@ -2,7 +2,7 @@
 //!
 //! A store that fails or takes too long is a miss, told of and never a caller's error.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout};
@@ -13,11 +13,11 @@ use crate::{
         flights::Lead,
         share::{Ask, Place},
     },
-    error::BoxError,
+    error::{BoxError, Rejected},
     journal::Condition,
     observe::{Event, Operation},
     rfc9111::{freshness::Lifetime, language, reuse::Reuse, stale::Demand, vary::Names},
-    store::{Entry, Head, Key, KeyWriter, Record, Sharing, Variants},
+    store::{Entry, Head, Key, KeyWriter, Record, Sharing, Unreadable, Variants},
 };
 
 /// What a look at what is near found.
@@ -201,8 +201,8 @@ impl<K> Engine<K> {
 
     /// A store that fails or takes too long is a miss.
     pub(super) async fn get(&self, key: &Key) -> Option<Record> {
-        let found = timeout(self.cache.limits.get_deadline, self.cache.store.get(key)).await;
-        self.checked(Operation::Get, found.unwrap_or_else(|late| Err(late.into()))).flatten()
+        let found = self.in_time(self.cache.limits.get_deadline, self.cache.store.get(key)).await;
+        self.checked(Operation::Get, found).flatten()
     }
 
     /// Stores what a flight has fetched, and takes the flight out of the table; whether it stored.
@@ -316,14 +316,27 @@ impl<K> Engine<K> {
     }
 
     pub(super) async fn remove(&self, key: &Key) {
-        let removed = timeout(self.cache.limits.put_deadline, self.cache.store.remove(key)).await;
-        self.checked(Operation::Remove, removed.unwrap_or_else(|late| Err(late.into())));
+        let removed = self.cache.store.remove(key);
+        let removed = self.in_time(self.cache.limits.put_deadline, removed).await;
+        self.checked(Operation::Remove, removed);
     }
 
     pub(super) async fn write(&self, key: Key, record: Record) {
-        let written =
-            timeout(self.cache.limits.put_deadline, self.cache.store.put(key, record)).await;
-        self.checked(Operation::Put, written.unwrap_or_else(|late| Err(late.into())));
+        let written = self.cache.store.put(key, record);
+        let written = self.in_time(self.cache.limits.put_deadline, written).await;
+        self.checked(Operation::Put, written);
+    }
+
+    /// A store that ends its operations in time by itself knows best how long they may take.
+    async fn in_time<T>(
+        &self,
+        deadline: Duration,
+        operation: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, BoxError> {
+        if self.cache.store.has_deadlines() {
+            return operation.await;
+        }
+        timeout(deadline, operation).await.unwrap_or_else(|late| Err(late.into()))
     }
 
     fn foreign(&self) {
@@ -333,7 +346,13 @@ impl<K> Engine<K> {
     fn checked<T>(&self, operation: Operation, result: Result<T, BoxError>) -> Option<T> {
         result
             .inspect_err(|error| {
-                self.cache.listener.tell(&Event::StoreFailed { operation, error: &**error });
+                let unreadable = Unreadable::find(&**error).copied();
+                self.cache.listener.tell(&match (unreadable, Rejected::find(&**error)) {
+                    (Some(Unreadable::OtherKey), _) => Event::ForeignEntry,
+                    (Some(why), _) => Event::UnreadableEntry(why),
+                    (None, Some(_)) => Event::StoreRefused { operation },
+                    (None, None) => Event::StoreFailed { operation, error: &**error },
+                });
             })
             .ok()
     }

@@ -11,6 +11,7 @@ use super::{
     BreakerKey, Breakers, ByHost, CircuitBreaker, Each, One,
     settings::{Abandoned, InARow, Ramp, Rate, Settings, Slow},
     shared::Shared,
+    successes::CELLS,
     window::Window,
 };
 use crate::{
@@ -55,7 +56,10 @@ pub struct Made<'a> {
 impl Made<'_> {
     /// The one breaker, or the one of this name.
     pub(super) fn breaker(self, name: Option<Box<str>>) -> Arc<Shared> {
-        Arc::new(Shared::new(*self.settings, name, self.listener.clone(), Instant::now()))
+        // Where there are many, each has few callers at once.
+        let cells = if name.is_some() { 1 } else { CELLS };
+        let listener = self.listener.clone();
+        Arc::new(Shared::new(*self.settings, name, cells, listener, Instant::now()))
     }
 }
 

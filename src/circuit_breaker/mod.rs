@@ -44,6 +44,7 @@
 //! that was admitted before a change says nothing after it: the generations of gobreaker.
 
 mod breaker;
+mod guard;
 mod half_open;
 mod keyed;
 mod layer;
@@ -64,6 +65,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+pub(crate) use self::guard::Guard;
 pub use self::{
     keyed::{BreakerKey, Breakers, ByHost, Each},
     layer::CircuitBreakerLayer,

@@ -27,7 +27,7 @@ fn touchy(now: Instant) -> Arc<Shared> {
         probes: 1,
         ..Settings::default()
     };
-    Arc::new(Shared::new(settings, None, Listener::default(), now))
+    Arc::new(Shared::new(settings, None, super::successes::CELLS, Listener::default(), now))
 }
 
 fn end(breaker: &Shared, outcome: Outcome, now: Instant) {

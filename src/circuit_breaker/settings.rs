@@ -107,8 +107,6 @@ impl Default for Settings {
 impl Settings {
     /// For a store, whose calls are short and alike: five failures in a row within 10 s open it as
     /// well, and one probe closes it.
-    #[cfg(test)]
-    #[cfg_attr(seawall_loom, allow(dead_code, reason = "no model asks for it"))]
     pub(crate) fn store() -> Self {
         Self {
             in_a_row: Some(InARow { failures: 5, within: Duration::from_secs(10) }),

@@ -11,7 +11,7 @@ use super::{
     breaker::Breaker,
     settings::{Abandoned, Settings},
     state::{Cause, Mode, State, Transition},
-    successes::{CELLS, Successes},
+    successes::Successes,
     ticket::{Outcome, Refused, Ticket, Word},
     window::Counts,
 };
@@ -47,18 +47,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// One for all calls, or one of many that has this name.
+    /// One for all calls, or one of many that has this name; its successes are counted in so many cells.
     pub(super) fn new(
         settings: Settings,
         name: Option<Box<str>>,
+        cells: usize,
         listener: Listener,
         now: Instant,
     ) -> Self {
         let breaker = Breaker::new(settings, now);
         Self {
             word: AtomicU64::new(breaker.word().bits()),
-            // Where there are many, each has few callers at once.
-            successes: Successes::new(if name.is_some() { 1 } else { CELLS }),
+            successes: Successes::new(cells),
             base: now,
             counted: AtomicU64::new(0),
             slice: breaker.slice(),
@@ -74,6 +74,11 @@ impl Shared {
     /// Whether it refuses everyone now: not where it is one of many, or admits a share of the calls.
     pub(super) fn refuses_all(&self) -> bool {
         self.name.is_none() && !self.word().is_closed()
+    }
+
+    /// Whether it admits calls, all or a share of them.
+    pub(super) fn is_closed(&self) -> bool {
+        self.word().is_closed()
     }
 
     /// Whether it matters how long a call takes.
@@ -103,7 +108,7 @@ impl Shared {
     }
 
     /// How long it still refuses every call, if that is settled.
-    fn refuses_for(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn refuses_for(&self, now: Instant) -> Option<Duration> {
         let until = self.refuses_until.load(Relaxed);
         let left = until.checked_sub(self.nanos(now)).filter(|left| *left > 0);
         left.map(Duration::from_nanos)

@@ -41,6 +41,9 @@ use crate::circuit_breaker::{State, Transition};
 /// | `seawall_orphans_cancelled_total` | counter, fetches | – | fetches cancelled when their last caller left |
 /// | `seawall_remembered_total` | counter, keys | `as`: `uncacheable`, `outgrown` | keys that are not coalesced for a while |
 /// | `seawall_store_failures_total` | counter, operations | `operation`: `get`, `put`, `remove` | operations of a store that failed or were late |
+/// | `seawall_store_refused_total` | counter, operations | – | operations that were not tried: the breaker of the store is open |
+/// | `seawall_store_writes_dropped_total` | counter, writes | – | writes to a store further away that were not done: too many waited |
+/// | `seawall_unreadable_entries_total` | counter, entries | – | what came back from a store damaged, or in another layout |
 /// | `seawall_foreign_entries_total` | counter, entries | – | entries found under another's key |
 ///
 /// No label comes from a request. The handles that a call may need are registered once, when the
@@ -71,6 +74,7 @@ pub struct Metrics {
     outgrown: Counter,
     handed_over: Counter,
     orphans_cancelled: Counter,
+    store_refused: Counter,
     foreign_entries: Counter,
     circuits_open: Gauge,
     circuit_refused: Counter,
@@ -111,6 +115,7 @@ impl Metrics {
             outgrown: counter!("seawall_outgrown_total"),
             handed_over: counter!("seawall_handed_over_total"),
             orphans_cancelled: counter!("seawall_orphans_cancelled_total"),
+            store_refused: counter!("seawall_store_refused_total"),
             foreign_entries: counter!("seawall_foreign_entries_total"),
             circuits_open: gauge!("seawall_circuits_open"),
             circuit_refused: counter!("seawall_circuit_refused_total"),
@@ -174,7 +179,12 @@ impl Observer for Metrics {
                 };
                 counter!("seawall_store_failures_total", "operation" => operation).increment(1);
             }
+            Event::StoreRefused { .. } => self.store_refused.increment(1),
+            Event::WriteDropped => counter!("seawall_store_writes_dropped_total").increment(1),
             Event::ForeignEntry => self.foreign_entries.increment(1),
+            Event::UnreadableEntry(_) => {
+                counter!("seawall_unreadable_entries_total").increment(1);
+            }
             Event::CircuitChanged { change: Transition { from, to, .. }, .. } => {
                 // Of all breakers together: none leaves a state of its own behind.
                 match (from, to) {

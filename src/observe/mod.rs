@@ -24,7 +24,10 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 
 pub use crate::staleness::Stale;
-use crate::{circuit_breaker::Transition, load_shed::Criticality, rfc9111::refusal::Refusal};
+use crate::{
+    circuit_breaker::Transition, load_shed::Criticality, rfc9111::refusal::Refusal,
+    store::Unreadable,
+};
 
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -178,8 +181,17 @@ pub enum Event<'e> {
         /// What it answered.
         error: &'e (dyn Error + 'static),
     },
+    /// A store was not asked: its breaker is open. The call went on without it.
+    StoreRefused {
+        /// What would have been asked of it.
+        operation: Operation,
+    },
+    /// What was to be stored further away was not: too much waited to be.
+    WriteDropped,
     /// An entry came back from a store under a key that is not its own; it counts as a miss.
     ForeignEntry,
+    /// What came back from a store is not what was stored, or of another layout; it counts as a miss.
+    UnreadableEntry(Unreadable),
 }
 
 /// Why a caller was sent to the origin alone.
@@ -293,6 +305,10 @@ pub(crate) struct Listener(Option<Arc<dyn Observer>>);
 impl Listener {
     pub(crate) fn new(observer: impl Observer) -> Self {
         Self(Some(Arc::new(observer)))
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.0.as_ref()
     }
 
     #[inline]

@@ -32,6 +32,10 @@ impl Observer for Tracing {
             Event::StoreFailed { operation, error } => {
                 warn!(target: "seawall", ?operation, %error, "a store failed");
             }
+            Event::UnreadableEntry(why) => {
+                warn!(target: "seawall", %why, "what came back from a store is of no use");
+            }
+            Event::WriteDropped => warn!(target: "seawall", "too many writes wait for a store"),
             Event::ForeignEntry => warn!(target: "seawall", "an entry lies under another's key"),
             Event::CircuitChanged { change, of } => {
                 warn!(target: "seawall", ?change, of, "a circuit breaker changed its state");

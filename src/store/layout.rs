@@ -20,8 +20,6 @@
 //! checked: what is not as it should be is [`Unreadable`], which counts as a miss.
 
 use std::{
-    error::Error,
-    fmt,
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -35,7 +33,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Entry, Head, Key, MAX_KEY, Record, Sharing, Variants,
+    Entry, Head, Key, MAX_KEY, Record, Sharing, Unreadable, Variants,
     bytes::{Damaged, Reader, Writer},
 };
 use crate::{
@@ -65,47 +63,6 @@ const MOST_FIELDS: usize = 1024;
 
 /// LZ4 makes no more than this of a byte.
 const MOST_EXPANSION: usize = 255;
-
-/// Why the bytes that came back from a store are of no use; they count as a miss.
-///
-/// ```
-/// # #[cfg(feature = "remote")] {
-/// use bytes::Bytes;
-/// use seawall::store::{Key, Record, Unreadable};
-///
-/// let read = Record::from_bytes(&Key::from(&b"key"[..]), Bytes::from_static(b"swl\x07........"));
-/// assert_eq!(read.unwrap_err(), Unreadable::Version(7));
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unreadable {
-    /// They were not written by this crate.
-    NotARecord,
-    /// They are in a layout of this version, which this version of the crate does not know.
-    Version(u8),
-    /// They are not what was written: cut short, or changed.
-    Damaged,
-    /// They are of another key.
-    OtherKey,
-    /// They are from a clock that is ahead of this machine's by more than 5 s: how old they are is
-    /// not known.
-    FromTheFuture,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotARecord => f.write_str("not a record"),
-            Self::Version(version) => write!(f, "a record in the unknown layout {version}"),
-            Self::Damaged => f.write_str("a damaged record"),
-            Self::OtherKey => f.write_str("the record of another key"),
-            Self::FromTheFuture => f.write_str("a record from the future"),
-        }
-    }
-}
-
-impl Error for Unreadable {}
 
 impl From<Damaged> for Unreadable {
     fn from(_: Damaged) -> Self {
@@ -488,7 +445,7 @@ fn read_entry(from: &mut Reader, key: &Key, clocks: Clocks) -> Result<Entry, Unr
         spread: fastrand::f32(),
         from_below: source.map(|source| Served::new(source, None)),
     };
-    Ok(Entry { head: Arc::new(head), body, trailers, cost, until })
+    Ok(Entry { head: Arc::new(head), body, trailers, cost, until, far: None })
 }
 
 fn read_body(from: &mut Reader) -> Result<Bytes, Damaged> {

@@ -10,7 +10,9 @@
 
 #[cfg(feature = "remote")]
 mod bytes;
+mod guarded;
 mod key;
+mod late;
 #[cfg(feature = "remote")]
 mod layout;
 #[cfg(feature = "memcached")]
@@ -20,20 +22,26 @@ mod memory;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "remote")]
+mod remote;
 mod server;
+mod tiered;
+mod unreadable;
+mod writes;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+pub use self::guarded::{Guarded, GuardedBuilder, Status};
 pub(crate) use self::key::MAX_KEY;
 pub use self::key::{Key, KeyWriter};
-#[cfg(feature = "remote")]
-pub use self::layout::Unreadable;
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};
 pub(crate) use self::record::{Head, Sharing};
 pub use self::server::Declined;
-use crate::error::BoxError;
+pub use self::tiered::Tiered;
+pub use self::unreadable::Unreadable;
+use crate::{error::BoxError, observe::Observer};
 
 /// A place where records are kept under their keys.
 ///
@@ -114,9 +122,30 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets `key`.
     fn remove(&self, key: &Key) -> impl Future<Output = Result<(), BoxError>> + Send;
 
+    /// Whether every operation ends in time by itself: where it does not, a cache gives a look-up 50 ms,
+    /// and anything else 250 ms.
+    fn has_deadlines(&self) -> bool {
+        false
+    }
+
+    /// Whether it answers: what a [`Guarded`] store is asked that has failed, to find out whether it is
+    /// back. A look-up unless there is something better.
+    fn ping(&self) -> impl Future<Output = Result<(), BoxError>> + Send {
+        async {
+            self.get(&Key::from(&b"ping"[..])).await?;
+            Ok(())
+        }
+    }
+
     /// How many records are at hand, and what they weigh in bytes.
     fn figures(&self) -> Figures {
         Figures::default()
+    }
+
+    /// Who is told of what happens behind the back of those who call. A cache says so when it is made; of
+    /// several, the first one counts. A store around another hands it on.
+    fn observed_by(&self, observer: &Arc<dyn Observer>) {
+        let _ = observer;
     }
 }
 
@@ -172,6 +201,8 @@ trait Erased: Send + Sync {
     fn put(&self, key: Key, record: Record) -> Pending<'_, ()>;
     fn remove<'a>(&'a self, key: &'a Key) -> Pending<'a, ()>;
     fn figures(&self) -> Figures;
+    fn has_deadlines(&self) -> bool;
+    fn observed_by(&self, observer: &Arc<dyn Observer>);
 }
 
 impl<S: Store> Erased for S {
@@ -198,40 +229,61 @@ impl<S: Store> Erased for S {
     fn figures(&self) -> Figures {
         Store::figures(self)
     }
+
+    fn has_deadlines(&self) -> bool {
+        Store::has_deadlines(self)
+    }
+
+    fn observed_by(&self, observer: &Arc<dyn Observer>) {
+        Store::observed_by(self, observer);
+    }
 }
 
 /// Any store, as engines hold it.
 #[derive(Clone)]
-pub(crate) struct AnyStore(Arc<dyn Erased>);
+pub(crate) struct AnyStore {
+    store: Arc<dyn Erased>,
+    is_remote: bool,
+    has_deadlines: bool,
+}
 
 impl AnyStore {
     pub(crate) fn new(store: impl Store) -> Self {
-        Self(Arc::new(store))
+        let (is_remote, has_deadlines) = (store.is_remote(), store.has_deadlines());
+        Self { store: Arc::new(store), is_remote, has_deadlines }
     }
 
     #[inline]
     pub(crate) fn peek(&self, key: &[u8]) -> Option<Record> {
-        self.0.peek(key)
+        self.store.peek(key)
     }
 
     pub(crate) fn is_remote(&self) -> bool {
-        self.0.is_remote()
+        self.is_remote
+    }
+
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.has_deadlines
+    }
+
+    pub(crate) fn observed_by(&self, observer: &Arc<dyn Observer>) {
+        self.store.observed_by(observer);
     }
 
     pub(crate) async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
-        self.0.get(key).await
+        self.store.get(key).await
     }
 
     pub(crate) async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
-        self.0.put(key, record).await
+        self.store.put(key, record).await
     }
 
     pub(crate) async fn remove(&self, key: &Key) -> Result<(), BoxError> {
-        self.0.remove(key).await
+        self.store.remove(key).await
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        self.0.figures()
+        self.store.figures()
     }
 }
 

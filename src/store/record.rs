@@ -141,6 +141,8 @@ pub struct Entry {
     pub(crate) cost: Duration,
     /// How long it is of any use.
     pub(crate) until: Instant,
+    /// Until when what lies in a store further away is fresh, if it is known.
+    pub(crate) far: Option<Instant>,
 }
 
 impl Entry {
@@ -233,6 +235,16 @@ pub(crate) enum Sharing {
 }
 
 impl Sharing {
+    /// The same of an answer that has just been made.
+    pub(crate) fn without_age(&self) -> Self {
+        match self {
+            Self::Stored(lifetime) => {
+                Self::Stored(Lifetime { initial_age: Duration::ZERO, ..*lifetime })
+            }
+            in_flight @ Self::InFlight { .. } => *in_flight,
+        }
+    }
+
     /// With nobody.
     pub(crate) const OWN: Self = Self::InFlight { credentials: true, unkeyed: true };
 }
