@@ -111,7 +111,7 @@ impl<K> Engine<K> {
         if self.place == Place::Cache {
             set_age(&mut fields, head, now);
         }
-        let from_storage = reader.is_from_storage(head.born);
+        let from_storage = reader.is_from_storage();
         if call.caller.tells.client {
             let member = match from_storage {
                 true => Member::hit(),

@@ -162,7 +162,9 @@ impl<K> Engine<K> {
                         }
                         return ready(self.hit(stored, &ask, fields, inquiry.now, tells));
                     }
-                    stale @ Reuse::Stale(_) if self.may_be_stale(&stored.entry, &ask, stale) => {
+                    stale @ Reuse::Stale(_)
+                        if self.may_be_stale(&stored.entry.head, &ask, stale) =>
+                    {
                         let response = self.stale_hit(stored.clone(), &inquiry, request.headers());
                         self.refresh(inner, request, &inquiry, &key, stored.entry);
                         return ready(response);

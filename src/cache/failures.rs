@@ -96,7 +96,7 @@ impl<K> Engine<K> {
     /// Whether a stored answer may be given instead of a failure.
     pub(super) fn stands_in(&self, stored: &Stored, ask: &Ask, trouble: Trouble) -> bool {
         let reuse = self.reuse(stored, &ask.validated(), Instant::now());
-        self.allows(trouble, &stored.entry, ask, reuse)
+        self.allows(trouble, &stored.entry.head, ask, reuse)
     }
 
     /// Whether a stored answer is still of use: it has not been stale for longer than it is kept.

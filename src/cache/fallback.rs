@@ -22,7 +22,7 @@ use crate::{
         reuse::Reuse,
     },
     staleness::Trouble,
-    store::{Entry, Head},
+    store::Head,
 };
 
 /// Why there is no fresh answer.
@@ -153,7 +153,7 @@ impl<K> Engine<K> {
             Reuse::Fresh | Reuse::MaxStale(_) if !is_failing(stored.entry.status()) => {
                 (None, member)
             }
-            _ if self.allows(failure.trouble, &stored.entry, &caller.ask, reuse) => {
+            _ if self.allows(failure.trouble, &stored.entry.head, &caller.ask, reuse) => {
                 let stale = match failure.trouble {
                     Trouble::Slow => Stale::SoftTimeout,
                     _ => Stale::IfError,
@@ -211,8 +211,8 @@ impl<K> Engine<K> {
     }
 
     /// Whether this entry may be given stale in this trouble.
-    pub(super) fn allows(&self, trouble: Trouble, entry: &Entry, ask: &Ask, reuse: Reuse) -> bool {
-        if trouble != Trouble::Stale && is_failing(entry.status()) {
+    pub(super) fn allows(&self, trouble: Trouble, head: &Head, ask: &Ask, reuse: Reuse) -> bool {
+        if trouble != Trouble::Stale && is_failing(head.status) {
             // An error that was stored is no better than the one at hand.
             return false;
         }
@@ -220,7 +220,7 @@ impl<K> Engine<K> {
         let staleness = self.cache.widest.over(&self.staleness);
         let asked = ask.wants.directives.stale_if_error;
         let allows = |lifetime| staleness.allows(trouble, lifetime, reuse, asked, when_unreachable);
-        entry.head.lifetime().is_some_and(allows)
+        head.lifetime().is_some_and(allows)
     }
 
     // ===== an origin that takes its time =====

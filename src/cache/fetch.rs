@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     body::HandedOver,
-    call::{Call, Caller},
+    call::{Call, Caller, Inquiry},
     engine::Engine,
     failures::is_failing,
     filling::Filling,
@@ -29,11 +29,11 @@ use crate::{
         share::{Kind, Unkept},
     },
     error::{FetchError, SharedError},
-    observe::Event,
+    observe::{Event, Stale},
     policy::Answered,
     rfc9111::{Exchange, cache_status::Member, reuse::Reuse},
     staleness::Trouble,
-    store::{Entry, Head, Key},
+    store::{Entry, Head, Key, KeyWriter},
 };
 
 /// What a leader is told by its fetch.
@@ -43,7 +43,7 @@ pub(super) enum Led<B> {
     /// It is recorded: read along, and take over what is handed over.
     Recorded { parts: Parts, head: Arc<Head>, rest: oneshot::Receiver<HandedOver<B>> },
     /// Storage has it; the member says what was asked of the origin, if it was.
-    Stored(Entry, Option<Member>),
+    Stored(Stored, Option<Member>),
 }
 
 /// A fetch that others may join.
@@ -94,10 +94,14 @@ where
             Found::Entry(stored) => match engine.reuse(&stored, &call.caller.ask, Instant::now()) {
                 // Another flight has stored it between this caller's look and its join.
                 Reuse::Fresh | Reuse::MaxStale(_) if !Refreshing::is_of(&refreshing, &stored) => {
-                    answered_by(&lead, stored.entry.clone());
-                    let _ = answer.send(Led::Stored(stored.entry, None));
-                    lead.leave(true);
-                    return;
+                    return engine.hit_far(lead, answer, stored);
+                }
+                stale @ Reuse::Stale(_)
+                    if refreshing.is_none()
+                        && engine.may_be_stale(&stored.entry.head, &call.caller.ask, stale) =>
+                {
+                    // It was not near, or would have been given at once.
+                    return engine.stale_hit_far(&inner, call, lead, answer, stored);
                 }
                 Reuse::NotForThisRequest => None,
                 _ => engine.keeps(&stored, Instant::now()).then_some(stored),
@@ -106,10 +110,7 @@ where
                 let now = Instant::now();
                 if engine.slice(&stored, &call.caller.ask, &asked, now).is_some() {
                     // All who wait ask for the same range.
-                    answered_by(&lead, stored.entry.clone());
-                    let _ = answer.send(Led::Stored(stored.entry, None));
-                    lead.leave(true);
-                    return;
+                    return engine.hit_far(lead, answer, stored);
                 }
                 // What may not answer this caller is not completed for it either.
                 let reuse = engine.reuse(&stored, &call.caller.ask, now);
@@ -118,6 +119,9 @@ where
             }
             Found::OtherVariants | Found::Nothing => None,
         };
+        if refreshing.is_none() {
+            engine.cache.listener.tell(&Event::Miss);
+        }
         // What is stored whole is validated, and not fetched in part.
         call.caller.in_part &= stored.is_none();
         let whole = stored.as_ref().map(|stored| &stored.entry);
@@ -225,6 +229,49 @@ impl Refreshing {
 }
 
 impl<K> Engine<K> {
+    /// Answers all who wait by what is stored: further away, or since its leader looked.
+    fn hit_far<R>(
+        &self,
+        lead: Lead<Key, Arc<Head>>,
+        answer: oneshot::Sender<Led<R>>,
+        stored: Stored,
+    ) {
+        self.cache.listener.tell(&Event::Hit);
+        answered_by(&lead, stored.entry.clone(), true);
+        let _ = answer.send(Led::Stored(stored, None));
+        lead.leave(true);
+    }
+
+    /// The same with what is stale, and refreshed behind the answer.
+    fn stale_hit_far<S, B>(
+        self: &Arc<Self>,
+        inner: &S,
+        call: Call<B>,
+        lead: Lead<Key, Arc<Head>>,
+        answer: oneshot::Sender<Led<S::Body>>,
+        stored: Stored,
+    ) where
+        S: Origin<B>,
+        K: RequestKey<B>,
+        B: Send + 'static,
+    {
+        let stale = Stale::WhileRevalidate;
+        self.cache.listener.tell(&Event::StaleHit(stale));
+        answered_by(&lead, stored.entry.clone(), true);
+        let member = Member::hit().detail(stale.detail());
+        let entry = stored.entry.clone();
+        let _ = answer.send(Led::Stored(stored, Some(member)));
+        // The refresh is a flight of the same key.
+        lead.leave(true);
+        let Caller { ask, tells, unary, ref primary, .. } = call.caller;
+        let primary = primary.as_bytes().len();
+        let inquiry =
+            Inquiry { ask, share: call.share, primary, now: Instant::now(), tells, unary };
+        let mut key = KeyWriter::new();
+        key.raw(entry.key().as_bytes());
+        self.refresh(inner, call.request, &inquiry, &key, entry);
+    }
+
     /// Whether an answer is recorded; or how it ends for all but its leader.
     async fn decide(
         &self,
@@ -270,7 +317,8 @@ impl<K> Engine<K> {
         let Freshened { entry, fate } = freshened;
         let member = Member::forwarded(caller.why).fwd_status(status);
         self.cache.listener.tell(&Event::Freshened);
-        let led = Led::Stored(entry.clone(), Some(member));
+        let stored = Stored { entry: entry.clone(), outdated: false };
+        let led = Led::Stored(stored, Some(member));
         match fate {
             Fate::Left => {
                 // What a HEAD was told is not held against GETs.
@@ -289,7 +337,7 @@ impl<K> Engine<K> {
                 }
             }
             Fate::Stored => {
-                answered_by(&lead, entry.clone());
+                answered_by(&lead, entry.clone(), false);
                 let _ = answer.send(led);
                 // A HEAD has a flight of its own: that of a GET may have stored another meanwhile.
                 if caller.ask.kind == Kind::Head && !self.is_still(before).await {
@@ -303,9 +351,9 @@ impl<K> Engine<K> {
 }
 
 /// Those who wait are answered by an entry that is there already.
-fn answered_by(lead: &Lead<Key, Arc<Head>>, entry: Entry) {
+fn answered_by(lead: &Lead<Key, Arc<Head>>, entry: Entry, from_storage: bool) {
     let trailers = entry.trailers.map(|trailers| (*trailers).clone());
-    lead.found(entry.head, entry.body, trailers);
+    lead.found(entry.head, entry.body, trailers, from_storage);
 }
 
 pub(super) fn answered<'a>(

@@ -18,7 +18,6 @@ use super::{
     fetch::{Fetch, Led},
     request_key::RequestKey,
     service::Origin,
-    storage::Stored,
 };
 use crate::{
     coalesce::{
@@ -29,8 +28,8 @@ use crate::{
     },
     error::{BoxError, FetchError, Reason, Rejected, SharedError},
     marks::Flight,
-    observe::{Event, Pass},
-    rfc9111::cache_status::CACHE_STATUS,
+    observe::{Event, Pass, Stale},
+    rfc9111::cache_status::{CACHE_STATUS, Member},
     store::{Head, Key},
 };
 
@@ -166,7 +165,7 @@ impl<K> Engine<K> {
             Ok(Answer::Aside | Answer::Personal) => return Followed::Alone,
         };
         // It was answered from storage, and this caller wants that validated.
-        if call.caller.ask.validates() && reader.is_from_storage(head.born) {
+        if call.caller.ask.validates() && reader.is_from_storage() {
             return Followed::Again;
         }
         // A failure has no content that could have been invalidated.
@@ -196,6 +195,22 @@ impl<K> Engine<K> {
             }
             Offered::Failure => {
                 Followed::Failed(SharedError::new(FetchError::Status(head.counts_as).into()))
+            }
+            Offered::Refused if reader.is_from_storage() => {
+                let outdated = self.is_outdated(&head).unwrap_or(true);
+                let reuse = self.reuse_of(&head, outdated, ask, now);
+                if !self.may_be_stale(&head, ask, reuse) {
+                    return Followed::Alone;
+                }
+                // Its leader has it refreshed.
+                let stale = Stale::WhileRevalidate;
+                self.cache.listener.tell(&Event::StaleHit(stale));
+                let mut response = self.followed_answer(&head, reader, call, now);
+                if call.caller.tells.client {
+                    let value = Member::hit().detail(stale.detail()).after(head.below.as_ref());
+                    response.headers_mut().insert(CACHE_STATUS, value);
+                }
+                Followed::Answered(response)
             }
             Offered::Refused => Followed::Alone,
             Offered::OtherVariant => match variant.flatten() {
@@ -277,7 +292,6 @@ impl<K> Engine<K> {
         K: RequestKey<B>,
         B: Send + 'static,
     {
-        self.cache.listener.tell(&Event::Miss);
         let caller = call.caller.clone();
         let Caller { ask, tells, .. } = caller;
         let (answer, mut answered) = oneshot::channel();
@@ -308,9 +322,8 @@ impl<K> Engine<K> {
             Ok(Led::Untouched(response)) => {
                 self.or_instead(&caller, &asked, response.map(Body::origin)).await
             }
-            Ok(Led::Stored(entry, member)) => {
-                let head = Arc::clone(&entry.head);
-                let stored = Stored { entry, outdated: false };
+            Ok(Led::Stored(stored, member)) => {
+                let head = Arc::clone(&stored.entry.head);
                 let mut response = self.stored_answer(stored, &ask, &asked, now, tells);
                 if tells.client
                     && let Some(member) = member

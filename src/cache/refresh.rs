@@ -30,7 +30,7 @@ use crate::{
         reuse::Reuse,
     },
     staleness::Trouble,
-    store::{Entry, KeyWriter},
+    store::{Entry, Head, KeyWriter},
 };
 
 /// A place among the refreshes that run at once.
@@ -44,8 +44,8 @@ impl Drop for Permit {
 
 impl<K> Engine<K> {
     /// Whether a stale answer is given at once, and refreshed behind it.
-    pub(super) fn may_be_stale(&self, entry: &Entry, ask: &Ask, reuse: Reuse) -> bool {
-        self.allows(Trouble::Stale, entry, ask, reuse)
+    pub(super) fn may_be_stale(&self, head: &Head, ask: &Ask, reuse: Reuse) -> bool {
+        self.allows(Trouble::Stale, head, ask, reuse)
     }
 
     /// Whether an answer that is still fresh is to be refreshed.

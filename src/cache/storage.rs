@@ -58,15 +58,20 @@ impl<K> Engine<K> {
 
     /// What was invalidated hard is not there any more.
     pub(super) fn alive(&self, entry: Entry) -> Found {
-        let outdated = match self.cache.journal.condition(&entry.head.names, entry.head.fence) {
-            // What was stale below is stale here, whatever its lifetime says.
-            Condition::Alive => entry.head.is_stale_below(),
-            Condition::Outdated => true,
-            Condition::Dead => return Found::Nothing,
-        };
+        let Some(outdated) = self.is_outdated(&entry.head) else { return Found::Nothing };
         let is_part = entry.head.part.is_some();
         let stored = Stored { entry, outdated };
         if is_part { Found::Part(stored) } else { Found::Entry(stored) }
+    }
+
+    /// Whether it counts as stale whatever its lifetime says; `None`: it is dead.
+    pub(super) fn is_outdated(&self, head: &Head) -> Option<bool> {
+        match self.cache.journal.condition(&head.names, head.fence) {
+            // What was stale below is stale here.
+            Condition::Alive => Some(head.is_stale_below()),
+            Condition::Outdated => Some(true),
+            Condition::Dead => None,
+        }
     }
 
     pub(super) fn is_dead(&self, head: &Head) -> bool {
@@ -143,8 +148,11 @@ impl<K> Engine<K> {
     }
 
     pub(super) fn reuse(&self, stored: &Stored, ask: &Ask, now: Instant) -> Reuse {
-        let Stored { entry, outdated } = stored;
-        let Some(lifetime) = entry.head.lifetime() else { return Reuse::Validate };
+        self.reuse_of(&stored.entry.head, stored.outdated, ask, now)
+    }
+
+    pub(super) fn reuse_of(&self, head: &Head, outdated: bool, ask: &Ask, now: Instant) -> Reuse {
+        let Some(lifetime) = head.lifetime() else { return Reuse::Validate };
         if ask.refresh {
             return Reuse::Validate;
         }
@@ -153,8 +161,8 @@ impl<K> Engine<K> {
             // It cannot be validated; what it forbids it forbids all the same.
             wants.directives.only_if_cached = false;
         }
-        let resident = entry.resident(now);
-        if *outdated {
+        let resident = head.resident(now);
+        if outdated {
             // It became stale when it was invalidated: when that was is not known, that it was is.
             let fresh_for = lifetime.fresh_for.min(lifetime.current_age(resident));
             return self.policy.reuse(&Lifetime { fresh_for, ..*lifetime }, resident, &wants);

@@ -343,15 +343,21 @@ impl<K: Hash + Eq + Clone, H: Clone> Lead<K, H> {
     }
 
     /// Answers with what is all there already; the flight stays in the table until it leaves.
-    pub(crate) fn found(&self, head: H, body: Bytes, trailers: Option<HeaderMap>) {
-        self.recording.found(head, body, trailers);
+    pub(crate) fn found(
+        &self,
+        head: H,
+        body: Bytes,
+        trailers: Option<HeaderMap>,
+        from_storage: bool,
+    ) {
+        self.recording.found(head, body, trailers, from_storage);
     }
 
     /// Answers with what nobody stores: the key is free, then everyone is told.
     pub(crate) fn answer(mut self, head: H) {
         self.detach();
         self.landed = true;
-        self.recording.found(head, Bytes::new(), None);
+        self.recording.found(head, Bytes::new(), None, false);
     }
 
     /// Whether no later flight of its key has begun.

@@ -72,6 +72,8 @@ struct State<H> {
     /// The whole body, once it is complete and in one piece.
     body: Option<Bytes>,
     trailers: Option<HeaderMap>,
+    /// It was stored when this began: nobody fetched it.
+    from_storage: bool,
     end: Option<End>,
     /// When the head or a frame last arrived.
     progress: Instant,
@@ -106,6 +108,7 @@ impl<H: Clone> Recording<H> {
             charged: 0,
             body: None,
             trailers: None,
+            from_storage: false,
             end: None,
             progress: now,
             readers: 0,
@@ -252,8 +255,15 @@ impl<H: Clone> Recording<H> {
     }
 
     /// Ends with an answer that is there already.
-    pub(crate) fn found(&self, head: H, body: Bytes, trailers: Option<HeaderMap>) {
+    pub(crate) fn found(
+        &self,
+        head: H,
+        body: Bytes,
+        trailers: Option<HeaderMap>,
+        from_storage: bool,
+    ) {
         let mut state = lock(&self.state);
+        state.from_storage = from_storage;
         state.head = Some(head);
         state.length = body.len();
         state.body = Some(body);

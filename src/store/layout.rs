@@ -396,8 +396,11 @@ fn read_entry(from: &mut Reader, key: &Key, clocks: Clocks) -> Result<Entry, Unr
     let until = clocks.until(from.u64()?);
     let cost = Duration::from_micros(from.u64()?);
     let mut lifetime = read_lifetime(from)?;
-    // However long ago it arrived, this machine may be up for less: its age is what counts.
-    lifetime.initial_age = lifetime.current_age(resident);
+    let born = clocks.now.checked_sub(resident).unwrap_or_else(|| {
+        // This machine is not up for as long: its age is what counts.
+        lifetime.initial_age = lifetime.current_age(resident);
+        clocks.now
+    });
     let fence = Fence::of_parts(from.u128()?, from.u64()?);
     let status = StatusCode::from_u16(from.u16()?).map_err(|_| Damaged)?;
     let counts_as = StatusCode::from_u16(from.u16()?).map_err(|_| Damaged)?;
@@ -435,7 +438,7 @@ fn read_entry(from: &mut Reader, key: &Key, clocks: Clocks) -> Result<Entry, Unr
         below,
         vary,
         sharing: Sharing::Stored(lifetime),
-        born: clocks.now,
+        born,
         length,
         part,
         proven,

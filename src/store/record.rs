@@ -163,7 +163,7 @@ impl Entry {
 
     /// How long it has been here.
     pub(crate) fn resident(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.head.born)
+        self.head.resident(now)
     }
 
     /// By its `Date`, which counts among variants (RFC 9111 §4.1); where these are the same, by when it
@@ -272,6 +272,11 @@ impl Head {
             compact.insert(CACHE_STATUS, Member::hit().after(below.as_ref()));
         }
         (compact, below)
+    }
+
+    /// How long it has been here.
+    pub(crate) fn resident(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.born)
     }
 
     /// Whether a cache below gave it stale.

@@ -8,7 +8,6 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::time::Instant;
 
 use super::{End, Open, Recording, State, wakers::Seat};
 use crate::{
@@ -103,9 +102,9 @@ impl<H: Clone> Reader<H> {
         self.recording.goes_on();
     }
 
-    /// Whether what was `born` then was there before this fetch began.
-    pub(crate) fn is_from_storage(&self, born: Instant) -> bool {
-        born < self.recording.began
+    /// Whether it was stored when this began: nobody fetched it.
+    pub(crate) fn is_from_storage(&self) -> bool {
+        lock(&self.recording.state).from_storage
     }
 
     /// Waits until it has ended, however.
