@@ -1,7 +1,7 @@
 //! A breaker in front of a Redis that dies, hangs and comes back: real sockets, real time.
 
-#[path = "redis/server.rs"]
-mod server;
+#[path = "redis/client.rs"]
+mod client;
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -16,11 +16,11 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt, service_fn, timeout::Timeout};
 
-use self::server::{Redis, Reply, ask};
+use self::client::{Reply, ask};
 use crate::{
     acts::{Log, refusal},
     millis, seconds,
-    support::Calls,
+    support::{Calls, servers::Redis},
 };
 
 const DEADLINE: Duration = millis(50);
@@ -174,7 +174,7 @@ async fn told(client: &mut impl Client, planned: Duration, since: Instant) -> Du
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_failure_in_a_hundred_calls_of_a_live_server_never_opens_it() {
     let redis = Redis::start();
-    let live = redis.port;
+    let live = redis.port();
     assert_eq!(ask(live, "SET key value").await.unwrap().as_deref(), Some("OK"));
     // Bound, so that nobody else has it, and not listening.
     let closed = TcpSocket::new_v4().unwrap();
@@ -200,7 +200,7 @@ async fn one_failure_in_a_hundred_calls_of_a_live_server_never_opens_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_costs_five_failures_and_then_nothing() {
     let mut redis = Redis::start();
-    let port = redis.port;
+    let port = redis.port();
     let guarded = Guarded::new(seconds(1));
     let mut client = guarded.client(AMPLE);
     let mut healthy = calls(&client, 4, 250, move |_| port).await;
@@ -217,13 +217,13 @@ async fn a_killed_server_costs_five_failures_and_then_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_costs_five_deadlines_and_one_a_probe_until_it_thaws() {
     let redis = Redis::start();
-    let port = redis.port;
+    let port = redis.port();
     ask(port, "SET key value").await.unwrap();
     let guarded = Guarded::new(seconds(1));
     let (mut client, mut patient) = (guarded.client(DEADLINE), guarded.client(AMPLE));
     assert_eq!(calls(&patient, 4, 25, move |_| port).await.counts(), (100, 0, 0));
 
-    redis.signal("-STOP");
+    redis.freeze();
     let (since, took) = guarded.opens_at_the_fifth(&mut client, port).await;
     println!("failed after {took:?}");
     assert!(took.iter().all(|took| (DEADLINE..10 * DEADLINE).contains(took)), "{took:?}");
@@ -235,7 +235,7 @@ async fn a_frozen_server_costs_five_deadlines_and_one_a_probe_until_it_thaws() {
     assert_eq!(calls(&client, 50, 1, move |_| port).await.counts(), (0, 1, 49));
     assert_eq!((guarded.state(), guarded.connects.count()), (State::Open, 106));
 
-    redis.signal("-CONT");
+    redis.thaw();
     sleep(told(&mut client, seconds(2), since).await).await;
     assert_eq!(guarded.state(), State::HalfOpen);
     assert_eq!(patient.call(port).await.unwrap().as_deref(), Some("value"));
@@ -249,7 +249,7 @@ async fn a_frozen_server_costs_five_deadlines_and_one_a_probe_until_it_thaws() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_back_is_found_by_whoever_waits_as_told() {
     let mut redis = Redis::start();
-    let port = redis.port;
+    let port = redis.port();
     let guarded = Guarded::new(millis(250));
     let mut client = guarded.client(AMPLE);
     assert_eq!(calls(&client, 4, 25, move |_| port).await.counts(), (100, 0, 0));
@@ -263,10 +263,10 @@ async fn a_server_that_is_back_is_found_by_whoever_waits_as_told() {
         assert!(result.is_err() && refusal(&result).is_none(), "{result:?}");
     }
     let wait = told(&mut client, seconds(1), since).await;
-    let back = Redis::on(port).expect("its port is free");
+    redis.restart();
     sleep(wait).await;
     // It comes back with nothing stored.
-    assert_eq!(client.call(back.port).await.unwrap(), None);
+    assert_eq!(client.call(port).await.unwrap(), None);
     assert_eq!((guarded.state(), guarded.connects.count()), (State::Closed, 108));
     assert_eq!(calls(&client, 4, 250, move |_| port).await.counts(), (1_000, 0, 0));
 

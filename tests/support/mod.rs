@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tower::{Service, service_fn, util::BoxCloneService};
 
 pub mod bodies;
+pub mod servers;
 pub mod sockets;
 
 /// The store that the whole suite runs against.
