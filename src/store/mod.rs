@@ -19,12 +19,16 @@ mod layout;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "remote")]
+mod nearby;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "remote")]
 mod remote;
 mod server;
+#[cfg(feature = "remote")]
+mod settings;
 mod tiered;
 mod unreadable;
 mod writes;
@@ -38,6 +42,8 @@ pub use self::key::{Key, KeyWriter};
 pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};
 pub(crate) use self::record::{Head, Sharing};
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use self::server::Declined;
 pub use self::tiered::Tiered;
 pub use self::unreadable::Unreadable;
@@ -196,22 +202,16 @@ type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 
 /// A store behind a pointer: a call for what is at hand, a box for what has to be waited for.
 trait Erased: Send + Sync {
     fn peek(&self, key: &[u8]) -> Option<Record>;
-    fn is_remote(&self) -> bool;
     fn get<'a>(&'a self, key: &'a Key) -> Pending<'a, Option<Record>>;
     fn put(&self, key: Key, record: Record) -> Pending<'_, ()>;
     fn remove<'a>(&'a self, key: &'a Key) -> Pending<'a, ()>;
     fn figures(&self) -> Figures;
-    fn has_deadlines(&self) -> bool;
     fn observed_by(&self, observer: &Arc<dyn Observer>);
 }
 
 impl<S: Store> Erased for S {
     fn peek(&self, key: &[u8]) -> Option<Record> {
         Store::peek(self, key)
-    }
-
-    fn is_remote(&self) -> bool {
-        Store::is_remote(self)
     }
 
     fn get<'a>(&'a self, key: &'a Key) -> Pending<'a, Option<Record>> {
@@ -228,10 +228,6 @@ impl<S: Store> Erased for S {
 
     fn figures(&self) -> Figures {
         Store::figures(self)
-    }
-
-    fn has_deadlines(&self) -> bool {
-        Store::has_deadlines(self)
     }
 
     fn observed_by(&self, observer: &Arc<dyn Observer>) {
