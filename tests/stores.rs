@@ -5,7 +5,10 @@
 mod support;
 
 use seawall::{Cache, CacheLayer, store::Redis as Store};
-use support::{answer, call, get, origin, servers::{Redis, Reply}};
+use support::{
+    answer, call, get, origin,
+    servers::{Redis, Reply},
+};
 use tower::Layer;
 
 #[tokio::test]

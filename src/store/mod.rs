@@ -38,6 +38,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 pub use self::guarded::{Guarded, GuardedBuilder, Status};
 pub(crate) use self::key::MAX_KEY;
 pub use self::key::{Key, KeyWriter};
+#[cfg(feature = "memcached")]
+pub use self::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};

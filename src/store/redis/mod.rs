@@ -23,7 +23,7 @@ use bytes::Bytes;
 use self::{address::Address, connect::Settings as Connecting, servers::Servers};
 use super::{
     Figures, Guarded, Key, Memory, Record, Status, Store, Tiered, nearby::Nearby, remote::Remote,
-    settings::Settings,
+    server::Server, settings::Settings,
 };
 use crate::{circuit_breaker::CircuitBreaker, error::BoxError, observe::Observer};
 
@@ -202,7 +202,7 @@ impl RedisBuilder {
     }
 
     fn over(settings: Settings, servers: Servers) -> Result<Redis, BoxError> {
-        let far = settings.guarded(servers, "redis")?;
+        let far = settings.guarded(servers, Servers::NAME)?;
         Ok(Redis { store: Arc::new(settings.tiered(far)) })
     }
 }
