@@ -132,6 +132,10 @@ impl Task {
                     let stream = TcpStream::connect((&**host, *port)).await?;
                     // Commands are gathered here: the kernel need not wait for more of them.
                     stream.set_nodelay(true)?;
+                    // What a connection that is given up has not delivered must not arrive later, after
+                    // what the next one brings.
+                    #[allow(deprecated, reason = "only a linger that is not zero blocks")]
+                    stream.set_linger(Some(Duration::ZERO))?;
                     Ok(stream.into_split())
                 };
                 self.keep(connect, &mut commands).await

@@ -40,6 +40,9 @@ impl Default for Settings {
 }
 
 /// One or several servers, each with a part of the keys, and with a failure of its own.
+///
+/// Operations on one key happen in the order in which they are begun, as long as the connection holds.
+/// Of one that fails, a server may still do what it had received, even after it has answered on the next.
 #[derive(Debug)]
 pub(crate) struct Servers {
     members: Vec<Member>,

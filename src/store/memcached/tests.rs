@@ -1,5 +1,7 @@
 //! The client against real servers, against scripted ones, and its pure parts.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod pure;
 mod real;
 mod replies;

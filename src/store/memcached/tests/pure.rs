@@ -112,8 +112,8 @@ fn the_division_is_today_what_it_was() {
     assert_eq!(has, GOLDEN_DIVISION);
 }
 
-const GOLDEN_SEED: u64 = 0;
-const GOLDEN_DIVISION: [usize; 16] = [0; 16];
+const GOLDEN_SEED: u64 = 15_760_222_025_653_755_633;
+const GOLDEN_DIVISION: [usize; 16] = [0, 0, 1, 1, 0, 3, 0, 3, 3, 1, 1, 0, 0, 2, 1, 2];
 
 #[test]
 fn expiry_is_in_whole_seconds_and_beyond_thirty_days_a_date() {
@@ -159,9 +159,12 @@ fn sent(outbox: &mut Outbox, step: usize) -> Vec<u8> {
         let filled = outbox.chunks_vectored(&mut slices);
         assert!(filled > 0 && slices[..filled].iter().all(|slice| !slice.is_empty()));
         assert_eq!(outbox.chunk(), &*slices[0]);
-        let at_once: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
-        let part = step.min(at_once.len());
-        sent.extend_from_slice(&at_once[..part]);
+        let before = sent.len();
+        for slice in &slices[..filled] {
+            let room = step - (sent.len() - before);
+            sent.extend_from_slice(&slice[..room.min(slice.len())]);
+        }
+        let part = sent.len() - before;
         outbox.advance(part);
     }
     assert_eq!(outbox.remaining(), 0);

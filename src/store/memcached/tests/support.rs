@@ -49,6 +49,13 @@ impl Memcached {
         panic!("memcached does not start: is it installed?");
     }
 
+    /// Starts one at a Unix socket; it is there a little later.
+    pub(super) fn at_socket(path: &str) -> Self {
+        let arguments = ["-s", path, "-a", "0700", "-u", "root"];
+        let child = Command::new("memcached").args(arguments).spawn();
+        Self { child: child.expect("memcached is installed"), port: 0, options: Vec::new() }
+    }
+
     pub(super) fn address(&self) -> Address {
         Address::parse(&format!("127.0.0.1:{}", self.port)).unwrap()
     }
