@@ -186,6 +186,12 @@ impl Invalidation {
         self
     }
 
+    /// The entries with this key, and all their variants.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_key(key: Key) -> Self {
+        Self::of(What::Key(key))
+    }
+
     fn of(what: What) -> Self {
         Self { what, soft: false }
     }

@@ -150,15 +150,16 @@ impl Names {
         Some(Self { slots: all, said: said.to_vec() })
     }
 
-    /// The URIs among them: authority, `#`, path and query.
+    /// The keys among what was said, as far as it goes.
+    #[cfg(feature = "redis")]
+    pub(crate) fn keys(said: &[u8]) -> impl Iterator<Item = &[u8]> {
+        all(said).filter_map(|(kind, name)| (kind == Kind::Key).then_some(name))
+    }
+
+    /// The URIs among what was said, as far as it goes: authority, `#`, path and query.
+    #[cfg(feature = "redis")]
     pub(crate) fn uris(said: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let mut rest = said;
-        std::iter::from_fn(move || {
-            let (kind, name) = first(rest)?;
-            rest = &rest[PREFIX + name.len()..];
-            Some((kind, name))
-        })
-        .filter_map(|(kind, name)| (kind == Kind::Uri).then_some(name))
+        all(said).filter_map(|(kind, name)| (kind == Kind::Uri).then_some(name))
     }
 }
 
@@ -168,6 +169,16 @@ impl Deref for Names {
     fn deref(&self) -> &[Slots] {
         &self.slots
     }
+}
+
+/// All names that are spelled out there, up to the first that is not whole.
+#[cfg(feature = "redis")]
+fn all(mut said: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+    std::iter::from_fn(move || {
+        let (kind, name) = first(said)?;
+        said = &said[PREFIX + name.len()..];
+        Some((kind, name))
+    })
 }
 
 /// The first name that is spelled out there.

@@ -51,7 +51,7 @@ use crate::{
 
 const MAGIC: &[u8; 3] = b"swl";
 /// The magic, the version, the checksum.
-const PREFIX: usize = 12;
+pub(super) const PREFIX: usize = 12;
 const VERSION: u8 = 1;
 
 /// What is at least as far in the future as this was written by a clock that disagrees with ours.

@@ -10,6 +10,8 @@
 
 #[cfg(feature = "remote")]
 mod bytes;
+#[cfg(feature = "redis")]
+mod glimpse;
 mod guarded;
 mod key;
 mod late;
@@ -45,7 +47,7 @@ pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};
 pub(crate) use self::record::{Head, Sharing};
 #[cfg(feature = "redis")]
-pub use self::redis::{Redis, RedisBuilder};
+pub use self::redis::{Matched, Redis, RedisBuilder};
 pub use self::server::Declined;
 pub use self::tiered::Tiered;
 pub use self::unreadable::Unreadable;

@@ -4,6 +4,7 @@ mod address;
 mod backlog;
 mod cluster;
 mod connect;
+mod listing;
 mod login;
 mod node;
 mod operators;
@@ -20,6 +21,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+pub use self::listing::Matched;
 use self::{address::Address, connect::Settings as Connecting, servers::Servers};
 use super::{
     Figures, Guarded, Key, Memory, Record, Status, Store, Tiered, nearby::Nearby, remote::Remote,

@@ -8,7 +8,7 @@ use redis::{Pipeline, Value, cmd, pipe};
 use super::{
     cluster::Cluster,
     connect::within,
-    node::Node,
+    node::{Link, Node},
     replies::{Expected, accepted, has_code, is_array, is_count, is_value, text, value},
     servers::{Servers, Topology},
 };
@@ -20,28 +20,18 @@ const STEP: Duration = Duration::from_secs(5);
 const BATCH: usize = 256;
 
 impl Servers {
-    /// Visits every key `prefix:…` there is, in batches of about this size, each key at least once.
+    /// Goes through every key `prefix:…` there is, in batches of about this size, each key at least once.
     ///
     /// It reads the whole key space, other prefixes too, and leaves the server time in between.
-    pub(crate) async fn each_key(
-        &self,
-        prefix: &str,
-        batch: usize,
-        visit: &mut (dyn FnMut(Vec<Vec<u8>>) + Send),
-    ) -> Result<(), BoxError> {
-        match &*self.0 {
-            Topology::One(node) => scan(node, prefix, batch, visit).await,
-            Topology::Many(cluster) => {
-                let masters = cluster.masters();
-                if masters.is_empty() {
-                    return Err("no node of the cluster is known".into());
-                }
-                for node in masters {
-                    scan(&node, prefix, batch, visit).await?;
-                }
-                Ok(())
-            }
+    pub(crate) fn scan(&self, prefix: &str, batch: usize) -> Result<Scan<'_>, BoxError> {
+        let nodes: Vec<_> = match &*self.0 {
+            Topology::One(node) => vec![Scanned::Only(node)],
+            Topology::Many(cluster) => cluster.masters().into_iter().map(Scanned::Master).collect(),
+        };
+        if nodes.is_empty() {
+            return Err("no node of the cluster is known".into());
         }
+        Ok(Scan { nodes, at: None, pattern: format!("{prefix}:*"), batch: batch.max(1) })
     }
 
     /// The first `bytes` of each value, at least one; `None` where there is no value.
@@ -134,28 +124,43 @@ fn by_node(cluster: &Cluster, keys: &[Vec<u8>]) -> Result<Vec<OfNode>, BoxError>
     Ok(nodes.into_values().collect())
 }
 
-async fn scan(
-    node: &Node,
-    prefix: &str,
+/// A pass through the keys of all nodes.
+pub(crate) struct Scan<'a> {
+    /// Those that are not done; the last of them is next, or half done.
+    nodes: Vec<Scanned<'a>>,
+    /// A cursor is of no use on another connection, which may be to another server.
+    at: Option<(Arc<Link>, String)>,
+    pattern: String,
     batch: usize,
-    visit: &mut (dyn FnMut(Vec<Vec<u8>>) + Send),
-) -> Result<(), BoxError> {
-    // A cursor is of no use on another connection, which may be to another server.
-    let link = node.link()?;
-    let pattern = format!("{prefix}:*");
-    let mut cursor = "0".to_owned();
-    loop {
+}
+
+enum Scanned<'a> {
+    Only(&'a Node),
+    Master(Arc<Node>),
+}
+
+impl Scan<'_> {
+    /// The next keys, which may be none; `None` where there are no more.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, BoxError> {
+        let node = match self.nodes.last() {
+            None => return Ok(None),
+            Some(Scanned::Only(node)) => *node,
+            Some(Scanned::Master(node)) => &**node,
+        };
+        let (link, cursor) = match self.at.take() {
+            Some(at) => at,
+            None => (node.link()?, "0".to_owned()),
+        };
         let mut command = cmd("SCAN");
-        command.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(batch.max(1));
+        command.arg(&cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(self.batch);
         let reply = within(STEP, node.send_on(&link, &command, is_array)).await?;
         let (next, keys) = scanned(accepted(reply)?).ok_or("not a reply to a scan")?;
-        if !keys.is_empty() {
-            visit(keys);
-        }
         if next == "0" {
-            return Ok(());
+            self.nodes.pop();
+        } else {
+            self.at = Some((link, next));
         }
-        cursor = next;
+        Ok(Some(keys))
     }
 }
 

@@ -101,7 +101,7 @@ async fn each_key_is_kept_by_the_node_that_has_its_slot() {
     servers.ping().await.unwrap();
 
     let mut found = Vec::new();
-    servers.each_key("test", 50, &mut |keys| found.extend(keys)).await.unwrap();
+    super::operators::each_key(&servers, 50, &mut |keys| found.extend(keys)).await.unwrap();
     found.sort();
     found.dedup();
     assert_eq!(found.len(), 300);
