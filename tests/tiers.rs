@@ -1,6 +1,10 @@
 //! `Guarded` and `Tiered` around stores that fail, hang and are slow: in time that stands still.
 #![cfg(feature = "memory")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test fails by panicking; its parts are files"
+)]
 
 mod support;
 
