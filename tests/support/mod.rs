@@ -10,11 +10,12 @@ use std::{
     },
 };
 
+pub use self::tested::Tested;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, response::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
-use seawall::{BoxError, Cache, cache::CacheBuilder, store::Memory};
+use seawall::{BoxError, Cache, cache::CacheBuilder};
 use tokio::task::JoinHandle;
 use tower::{Service, service_fn, util::BoxCloneService};
 
@@ -22,10 +23,12 @@ pub mod bodies;
 pub mod fault_proxy;
 pub mod servers;
 pub mod sockets;
+mod tested;
 
-/// The store that the whole suite runs against.
-pub fn store() -> Memory {
-    Memory::default()
+/// The store that the whole suite runs against: memory; or, with `SEAWALL_TEST_STORE=dead-redis`, the same
+/// in front of a Redis that is not there.
+pub fn store() -> Tested {
+    tested::store()
 }
 
 /// A cache over [`store`].
