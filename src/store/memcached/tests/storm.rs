@@ -37,7 +37,7 @@ async fn a_storm_of_cancelled_calls_gives_nobody_anothers_value() {
     storm(100_000).await;
 }
 
-#[ignore = "takes a minute"]
+#[ignore = "takes ten seconds"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_a_million_calls_gives_nobody_anothers_value() {
     storm(1_000_000).await;

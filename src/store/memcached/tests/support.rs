@@ -1,9 +1,12 @@
 //! A real server and a scripted one.
 
 use std::{
+    future::Future,
     io::{BufRead, BufReader, Write},
     net::TcpListener as Port,
+    pin::pin,
     process::{Child, Command, Stdio},
+    task::Poll,
     time::Duration,
 };
 
@@ -251,4 +254,14 @@ pub(super) fn why(error: &BoxError) -> &Why {
 
 pub(super) fn declined(error: &BoxError) -> &Declined {
     Declined::find(&**error).unwrap_or_else(|| panic!("not declined: {error:?}"))
+}
+
+/// Polls `future` once: what it has to say is then on its way.
+pub(super) async fn begun<F: Future + Unpin>(future: &mut F) {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        assert!(future.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
 }
