@@ -9,7 +9,7 @@ mod replies;
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{Arc, Mutex},
     task::{Poll, Waker},
     time::Duration,
@@ -224,7 +224,10 @@ impl Shared {
     }
 
     fn close(&self) {
-        self.door.lock().unwrap().listener = None;
+        if let Some(listener) = self.door.lock().unwrap().listener.take() {
+            // Of a socket that listens this is the end of that.
+            connection::shut(&listener, Shutdown::Read).unwrap();
+        }
     }
 
     fn open(&self, addr: SocketAddr) {

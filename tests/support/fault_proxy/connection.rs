@@ -222,6 +222,10 @@ pub async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Ends what is written to it.
 pub fn shut_down(stream: &TcpStream) -> io::Result<()> {
-    let stream = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-    stream.shutdown(Shutdown::Write)
+    shut(stream, Shutdown::Write)
+}
+
+/// At once, though a process that is just being started may still have it open as well.
+pub fn shut(socket: &impl AsFd, how: Shutdown) -> io::Result<()> {
+    std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?).shutdown(how)
 }
