@@ -6,10 +6,11 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redis::{Client, RedisResult, Value};
+use tokio::time::Instant;
 
 /// A server of our own with a directory of its own, killed when dropped.
 pub(super) struct Redis {
