@@ -13,7 +13,7 @@ pub(super) struct Backlog {
 }
 
 /// Where a command stands in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Position(u64);
 
 impl Backlog {
@@ -43,6 +43,11 @@ impl Backlog {
     /// The command at `position` is answered, and so are those before it.
     pub(super) fn leave(&self, position: Position) {
         self.answered.fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    /// How far replies have come.
+    pub(super) fn answered(&self) -> Position {
+        Position(self.answered.load(Ordering::Relaxed))
     }
 
     #[cfg(test)]

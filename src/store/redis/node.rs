@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     backlog::{Backlog, Position},
     connect::{Settings, Target},
-    replies::Expected,
+    replies::{Expected, is_pong},
 };
 use crate::{
     error::{BoxError, SharedError},
@@ -199,13 +199,21 @@ impl Shared {
             if timeout(PING_EVERY, self.changed.notified()).await.is_ok() {
                 continue;
             }
-            let position = link.backlog.enter_always();
-            let ping = cmd("PING");
-            let mut connection = link.connection.clone();
-            match timeout(settings.connect_deadline, connection.send_packed_command(&ping)).await {
-                Ok(reply) => drop(self.settle(&link, position, reply)),
-                Err(_) => self.lost(&link, "it did not answer a ping".into()),
+            self.ping(&link, settings.connect_deadline).await;
+        }
+    }
+
+    async fn ping(&self, link: &Arc<Link>, deadline: Duration) {
+        let (answered, position) = (link.backlog.answered(), link.backlog.enter_always());
+        let (mut connection, ping) = (link.connection.clone(), cmd("PING"));
+        match timeout(deadline, connection.send_packed_command(&ping)).await {
+            Ok(reply) => {
+                let reply = self.settle(link, position, reply);
+                drop(reply.and_then(|reply| self.check(link, reply, is_pong)));
             }
+            // What stands before it may be long: as long as replies come, it is not frozen.
+            Err(_) if link.backlog.answered() != answered => {}
+            Err(_) => self.lost(link, "it did not answer a ping".into()),
         }
     }
 }

@@ -83,6 +83,10 @@ pub(super) fn is_text(reply: &Value) -> bool {
     matches!(reply, Value::SimpleString(_) | Value::BulkString(_) | Value::VerbatimString { .. })
 }
 
+pub(super) fn is_pong(reply: &Value) -> bool {
+    text(reply) == Some("PONG")
+}
+
 pub(super) fn is_array(reply: &Value) -> bool {
     matches!(reply, Value::Array(_))
 }

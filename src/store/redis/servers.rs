@@ -11,7 +11,7 @@ use super::{
     cluster::Cluster,
     connect::{Access, Settings, Target},
     node::Node,
-    replies::{Expected, accepted, has_code, is_count, is_ok, is_text, is_value, value},
+    replies::{Expected, accepted, has_code, is_count, is_ok, is_pong, is_value, value},
     sentinel::Sentinels,
     tls,
 };
@@ -121,7 +121,7 @@ impl Server for Servers {
 
     async fn ping(&self) -> Result<(), BoxError> {
         match &*self.0 {
-            Topology::One(node) => accepted(node.send(&cmd("PING"), is_text).await?).map(drop),
+            Topology::One(node) => accepted(node.send(&cmd("PING"), is_pong).await?).map(drop),
             Topology::Many(cluster) => cluster.ping().await,
         }
     }

@@ -208,6 +208,26 @@ async fn a_reply_that_never_ends_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_slow_but_answers_keeps_its_connection() {
+    let peer = Peer::start(|_, words| match words[0].as_str() {
+        "PING" => Say::this("+PONG\r\n"),
+        _ => Say::Late(Duration::from_millis(100), b"$-1\r\n".to_vec()),
+    })
+    .await;
+    let servers = connected(&peer.url()).await;
+    // The ping stands behind three seconds of other commands.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let servers = servers.clone();
+        calls.spawn(async move { servers.get(&key(0)).await });
+    }
+    while let Some(reply) = calls.join_next().await {
+        assert_eq!(reply.unwrap().unwrap(), None);
+    }
+    assert_eq!(peer.connections(), 1);
+}
+
+#[tokio::test]
 async fn one_that_hangs_up_on_everybody_is_not_stormed() {
     let peer = Peer::start(|_, words| match words[0].as_str() {
         "PING" => Say::this("+PONG\r\n"),

@@ -90,6 +90,30 @@ async fn a_client_of_ones_own_leads_to_it() {
     works(&servers).await.unwrap();
 }
 
+#[tokio::test]
+async fn no_password_is_printed() {
+    let redis = Redis::start(&[]);
+    let port = redis.port;
+    for url in [
+        format!("redis://user:hunter2@127.0.0.1:{port}"),
+        format!("redis://user:hunter2@127.0.0.1:{port}?cluster"),
+        format!("redis://:hunter2@127.0.0.1:{port}?sentinel=m&sentinel-password=hunter2"),
+        "unix:///nowhere?password=hunter2".to_owned(),
+    ] {
+        let servers = open(&url);
+        let mut errors = 0;
+        until("refused", SOON, async || {
+            let error = servers.get(&key(0)).await.unwrap_err();
+            for printed in [format!("{servers:?}"), format!("{error:?}"), chain(&error)] {
+                assert!(!printed.contains("hunter2"), "{printed}");
+            }
+            errors += 1;
+            errors > 5
+        })
+        .await;
+    }
+}
+
 #[test]
 fn without_a_runtime_opening_is_an_error() {
     let address = Address::parse("redis://127.0.0.1:1").unwrap();

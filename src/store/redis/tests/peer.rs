@@ -1,13 +1,17 @@
 //! A peer that says what a test wants said.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
 
 use crate::store::redis::node::Task;
@@ -22,6 +26,7 @@ pub(super) struct Peer {
 /// What it says to a command.
 pub(super) enum Say {
     This(Vec<u8>),
+    Late(Duration, Vec<u8>),
     /// And it hangs up.
     Last(Vec<u8>),
 }
@@ -74,6 +79,10 @@ async fn talk(stream: TcpStream, answer: impl Fn(&[String]) -> Say) -> Option<()
         let greeting = words[0] == "CLIENT";
         match if greeting { Say::this("+OK\r\n") } else { answer(&words) } {
             Say::This(reply) => stream.write_all(&reply).await.ok()?,
+            Say::Late(wait, reply) => {
+                sleep(wait).await;
+                stream.write_all(&reply).await.ok()?;
+            }
             Say::Last(reply) => {
                 stream.write_all(&reply).await.ok()?;
                 return None;

@@ -6,10 +6,11 @@ use std::{
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use redis::{Client, Value};
+use redis::{Client, RedisResult, Value};
+use tokio::time::Instant;
 
 /// A server of our own with a directory of its own, killed when dropped.
 pub(super) struct Redis {
@@ -24,7 +25,7 @@ impl Redis {
         Self::configured("", arguments)
     }
 
-    /// On a port of its own, which stands in `configuration` where that says `PORT`.
+    /// Where `configuration` says `PORT`, another port of its own stands: 10,000 higher.
     pub(super) fn configured(configuration: &str, arguments: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -38,7 +39,7 @@ impl Redis {
         // server is down, none of them takes its port.
         let mut ports = (0..100).map(|_| fastrand::u16(10_000..22_000));
         let server = ports.find_map(|port| {
-            let settings = configuration.replace("PORT", &port.to_string());
+            let settings = configuration.replace("PORT", &(port + 10_000).to_string());
             fs::write(directory.join("redis.conf"), settings).unwrap();
             let mut all: Vec<String> = vec!["redis.conf".into()];
             all.extend(arguments.iter().map(|&argument| argument.into()));
@@ -89,14 +90,18 @@ impl Redis {
     }
 
     /// What it says to this command, on a connection of its own.
-    pub(super) fn say(&self, words: &[&str]) -> Value {
-        let client = Client::open(self.url()).unwrap();
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5)).unwrap();
+    pub(super) fn ask(&self, words: &[&str]) -> RedisResult<Value> {
+        let client = Client::open(self.url())?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(word);
         }
-        command.query::<Value>(&mut connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        command.query(&mut connection)
+    }
+
+    pub(super) fn say(&self, words: &[&str]) -> Value {
+        self.ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     pub(super) fn text(&self, words: &[&str]) -> String {
