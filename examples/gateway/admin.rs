@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use seawall::circuit_breaker::State;
+use seawall::store::Status;
 use serde_json::json;
 use tower::Service;
 
@@ -25,7 +25,7 @@ use crate::{
     invalidate::Invalidate,
     plain::{json_text, plain},
     proxy::authority,
-    stats::Stats,
+    stats::{Stats, word},
 };
 
 /// The operator's service.
@@ -188,11 +188,7 @@ fn status(stats: &Stats) -> serde_json::Value {
             let calls = guarded.calls;
             let rate = if calls == 0 { 0.0 } else { guarded.failures as f64 / calls as f64 };
             json!({
-                "state": match guarded.circuit {
-                    State::Closed => "closed",
-                    State::Open => "open",
-                    State::HalfOpen => "half-open",
-                },
+                "state": word(guarded.circuit),
                 "failure_rate": rate,
                 "calls": calls,
                 "refused": read(&stats.circuit_refused),
@@ -201,6 +197,20 @@ fn status(stats: &Stats) -> serde_json::Value {
         "limit": stats.guarded().map(|guarded| {
             json!({ "limit": guarded.limit, "in_flight": guarded.in_flight })
         }),
+        "stores": stats.stores().iter().map(store).collect::<Vec<_>>(),
+    })
+}
+
+/// A store that is not in this process.
+fn store(status: &Status) -> serde_json::Value {
+    json!({
+        "name": status.name,
+        "state": word(status.state),
+        "writes": status.writes,
+        "hits": status.hits,
+        "misses": status.misses,
+        "failures": status.failures,
+        "latency_us": u64::try_from(status.latency.as_micros()).unwrap_or(u64::MAX),
     })
 }
 

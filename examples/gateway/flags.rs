@@ -1,6 +1,6 @@
 //! The command line and the environment: what the gateway can be told, and how it says no.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, ValueEnum, builder::BoolishValueParser, error::ErrorKind};
 use http::{
@@ -40,6 +40,24 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIZE", env = "SEAWALL_MEMORY", default_value = "256MiB")]
     #[arg(value_parser = size)]
     pub(crate) memory: u64,
+    /// Keeps answers in Redis as well, for other gateways too: redis://, rediss://, unix:, with
+    /// ?cluster or ?sentinel=NAME
+    #[arg(long, value_name = "URL", env = "SEAWALL_REDIS", hide_env_values = true)]
+    pub(crate) redis: Option<RedisUrl>,
+    /// Who signs the certificate of a rediss:// server, in PEM; whom the system trusts otherwise
+    #[arg(long, value_name = "FILE", env = "SEAWALL_REDIS_CA")]
+    pub(crate) redis_ca: Option<PathBuf>,
+    /// Keeps answers in Memcached as well, for other gateways too (may repeat)
+    #[arg(long, value_name = "HOST:PORT", env = "SEAWALL_MEMCACHED", value_delimiter = ',')]
+    #[arg(value_parser = memcached)]
+    pub(crate) memcached: Vec<String>,
+    /// Whether answers are in memory, too, where they are in Redis or Memcached
+    #[arg(long, env = "SEAWALL_NEAR", value_enum, default_value = "on")]
+    pub(crate) near: Near,
+    /// What the keys in Redis or Memcached begin with: gateways with the same share their answers
+    #[arg(long, value_name = "NAME", env = "SEAWALL_NAMESPACE", default_value = "seawall")]
+    #[arg(value_parser = namespace)]
+    pub(crate) namespace: String,
     /// The largest body kept
     #[arg(long, value_name = "SIZE", env = "SEAWALL_MAX_BODY", default_value = "1MiB")]
     #[arg(value_parser = size)]
@@ -91,6 +109,41 @@ pub(crate) struct Flags {
 pub(crate) enum Profile {
     Safe,
     ReverseProxy,
+}
+
+/// Whether memory stands in front of a store that is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Near {
+    On,
+    Off,
+}
+
+/// Where Redis is, with its password, which nothing shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct RedisUrl(String);
+
+impl RedisUrl {
+    pub(crate) fn is_tls(&self) -> bool {
+        let scheme = self.0.split_once(':').map_or("", |(scheme, _)| scheme);
+        scheme.eq_ignore_ascii_case("rediss")
+    }
+
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "there is nobody to tell"))]
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for RedisUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(…)")
+    }
 }
 
 /// A gRPC method whose unary answers are kept.
@@ -145,7 +198,24 @@ impl Flags {
                 "--admin {admin} is not loopback and so needs --admin-token-file"
             )));
         }
-        Ok(flags)
+        match flags.incoherent_stores() {
+            Some(line) => Err(Stop::Wrong(line.to_owned())),
+            None => Ok(flags),
+        }
+    }
+
+    fn incoherent_stores(&self) -> Option<&'static str> {
+        let (redis, memcached) = (self.redis.as_ref(), !self.memcached.is_empty());
+        if redis.is_some() && memcached {
+            return Some("--redis and --memcached do not go together: answers are in one of them");
+        }
+        if self.near == Near::Off && redis.is_none() && !memcached {
+            return Some("--near off goes with --redis or --memcached: answers would be nowhere");
+        }
+        if self.redis_ca.is_some() && !redis.is_some_and(RedisUrl::is_tls) {
+            return Some("--redis-ca goes with --redis rediss://…: nothing else has a certificate");
+        }
+        None
     }
 }
 
@@ -200,7 +270,17 @@ impl FromStr for OriginUrl {
 /// clap's message without its prefix, its usage and its hints.
 fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or("the flags cannot be read");
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    without_login(line.strip_prefix("error: ").unwrap_or(line))
+}
+
+/// clap repeats what it was given, in quotes: what stands in the wrong place may have a password in it.
+fn without_login(line: &str) -> String {
+    match (line.find('\''), line.rfind('@')) {
+        (Some(quote), Some(end)) if quote < end => {
+            format!("{}…{}", &line[..=quote], &line[end..])
+        }
+        _ => line.to_owned(),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -286,6 +366,22 @@ fn quota(text: &str) -> Result<Quota, String> {
     match number {
         Some(calls @ 1..=1_000_000) => Ok(Quota(calls)),
         _ => Err("a quota is 1/s to 1000000/s".to_owned()),
+    }
+}
+
+/// What is an address is known where it is connected to.
+fn memcached(text: &str) -> Result<String, String> {
+    match text.contains('@') || text.contains("://") {
+        true => Err("a Memcached server is host:port, without a login".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    match (1..=32).contains(&text.len()) && text.chars().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("a namespace is 1 to 32 of A-Z a-z 0-9 _ . -".to_owned()),
     }
 }
 
@@ -453,6 +549,11 @@ mod tests {
             &["--quota", "5/m"],
             &["--origin", "https://a"],
             &["--memory", "1MB"],
+            &["--memcached", "memcached://a:1"],
+            &["--near", "1MiB"],
+            &["--namespace", ""],
+            &["--namespace", "a b"],
+            &["--namespace", "123456789012345678901234567890123"],
             &["--timeout", "soon"],
             &["--profile", "bold"],
             &["--listen", "8080"],
@@ -461,6 +562,48 @@ mod tests {
             let line = wrong(args);
             assert!(!line.is_empty() && !line.contains('\n'), "{line:?}");
             assert!(line.contains(args[0]), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn answers_are_shared_in_one_place_and_near_unless_that_is_turned_off() {
+        let flags = read(&[]).unwrap();
+        assert_eq!((flags.redis, flags.near, &*flags.namespace), (None, Near::On, "seawall"));
+        let flags = read(&["--memcached", "a:1,b", "--memcached", "[::1]:3", "--near", "off"]);
+        let flags = flags.unwrap();
+        assert_eq!(
+            (flags.memcached, flags.near),
+            (["a:1", "b", "[::1]:3"].map(Into::into).into(), Near::Off)
+        );
+        let url = "rediss://:secret@a";
+        let flags = read(&["--redis", url, "--redis-ca", "ca.pem", "--namespace", "Shop_1.a-b"]);
+        let flags = flags.unwrap();
+        assert_eq!(flags.redis.as_ref().map(RedisUrl::secret), Some(url));
+        assert!(!format!("{flags:?}").contains("secret"));
+        for (args, named) in [
+            (&["--redis", "redis://a", "--memcached", "b"][..], "--memcached"),
+            (&["--near", "off"], "--redis or --memcached"),
+            (&["--redis-ca", "ca.pem"], "rediss://"),
+            (&["--redis", "redis://a", "--redis-ca", "ca.pem"], "rediss://"),
+            (&["--memcached", "b", "--redis-ca", "ca.pem"], "rediss://"),
+        ] {
+            let line = wrong(args);
+            assert!(line.contains(named) && line.starts_with("--"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_stands_in_the_wrong_place_is_not_repeated() {
+        for args in [
+            &["redis://user:secret@a"][..],
+            &["--redis", "redis://a", "redis://:p@secret@a"],
+            &["--memcached", "redis://:secret@a:1"],
+            &["--memcached", "user:secret@a:1"],
+            &["--origin", "http://user:secret@a"],
+            &["--near", "redis://:secret@a"],
+        ] {
+            let line = wrong(args);
+            assert!(!line.contains("secret"), "{line:?}");
         }
     }
 

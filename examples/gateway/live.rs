@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use seawall::circuit_breaker::State;
+use seawall::{circuit_breaker::State, store::Status};
 use tokio::time::{Instant, interval_at};
 
-use crate::stats::{Guarded, Stats};
+use crate::stats::{Guarded, Stats, word};
 
 /// Prints the line until dropped: each second in place on a terminal, otherwise every ten.
 pub(crate) async fn show(stats: Arc<Stats>) {
@@ -59,7 +59,7 @@ fn line(stats: &Stats, before: &Totals, now: &Totals, over: Duration) -> String 
     let kept = stats.kept();
     format!(
         "{:>6} requests/s · {} hits/s, {} stale · {} followers/s · \
-         origin {}/s, {} in flight, {} failed, {} shed{} · {} entries, {} KiB · {} invalidations",
+         origin {}/s, {} in flight, {} failed, {} shed{} · {} entries, {} KiB · {} invalidations{}",
         rate(now.requests, before.requests),
         rate(now.hits, before.hits),
         rate(now.stale_hits, before.stale_hits),
@@ -69,12 +69,23 @@ fn line(stats: &Stats, before: &Totals, now: &Totals, over: Duration) -> String 
         stats.origin_failures.load(Relaxed),
         stats.shed.load(Relaxed),
         match stats.guarded() {
-            Some(Guarded { circuit: State::Open, .. }) => ", circuit open",
-            Some(Guarded { circuit: State::HalfOpen, .. }) => ", circuit half-open",
-            _ => "",
+            Some(Guarded { circuit, .. }) if circuit != State::Closed => {
+                format!(", circuit {}", word(circuit))
+            }
+            _ => String::new(),
         },
         kept.entries,
         kept.bytes >> 10,
         kept.position,
+        stats.stores().iter().map(store).collect::<String>(),
     )
+}
+
+/// Only what is not well is worth its place.
+fn store(status: &Status) -> String {
+    match (status.state, status.writes) {
+        (State::Closed, true) => String::new(),
+        (State::Closed, false) => format!(" · {} takes no writes", status.name),
+        (state, _) => format!(" · {} {}", status.name, word(state)),
+    }
 }

@@ -37,6 +37,7 @@ mod plain;
 mod proxy;
 mod stack;
 mod stats;
+mod stores;
 mod upload;
 mod varies;
 
@@ -71,6 +72,7 @@ async fn run(flags: Flags) -> Result<(), String> {
     let listener = bind("--listen", flags.listen).await?;
     let admin_listener = bind("--admin", flags.admin).await?;
     let listening = local(&listener)?;
+    let (store, watch) = stores::open(&flags)?;
     let mut stop = Signals::new()?;
 
     let (url, is_demo) = match flags.origin.clone() {
@@ -82,8 +84,9 @@ async fn run(flags: Flags) -> Result<(), String> {
     suggest(&url, &listening, &local(&admin_listener)?, is_demo);
 
     let stats = Stats::new();
+    stats.stores_by(watch);
     let origin = Origin::new(&url, flags.timeout, flags.tag_header.clone(), Arc::clone(&stats));
-    let cache = stack::cache(&flags, &stats);
+    let cache = stack::cache(store, &flags, &stats);
     let stack = stack::stack(origin, &flags, cache.clone(), &stats);
     let front = Front::new(stack, flags.trusted_proxy.clone(), url.authority, Arc::clone(&stats));
     let invalidate = Invalidate::new(cache.invalidator(), flags.trusted_proxy.clone());

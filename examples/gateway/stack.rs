@@ -12,10 +12,9 @@ use seawall::{
     Cache, CacheLayer, CircuitBreaker, CircuitBreakerLayer, GrpcKey, LoadShedLayer, Profile,
     RequestKey, RespondLayer, UriKey,
     admission::{ByError, ByStatus, Outcome},
-    cache::Again,
+    cache::{Again, CacheBuilder},
     load_shed::{Criticality, Gauge, Rate},
     observe::Event,
-    store::Memory,
 };
 use tower::{Service, ServiceBuilder, util::option_layer};
 
@@ -30,13 +29,13 @@ use crate::{
 };
 
 /// What the layers share.
-pub(crate) fn cache(flags: &Flags, stats: &Arc<Stats>) -> Cache {
+pub(crate) fn cache(store: CacheBuilder, flags: &Flags, stats: &Arc<Stats>) -> Cache {
     #[cfg(feature = "metrics")]
     // Handles are made with the recorder that is there: it comes first.
     if let Ok(recorder) = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder() {
         stats.exported_by(move || recorder.render());
     }
-    let cache = Cache::builder(Memory::bytes(flags.memory))
+    let cache = store
         .max_body(usize::try_from(flags.max_body).unwrap_or(usize::MAX))
         .observer(observer(stats))
         .build();

@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
-use seawall::circuit_breaker::State;
+use seawall::{circuit_breaker::State, store::Status};
 use tokio::time::Instant;
+
+use crate::stores::Watch;
 
 /// What the gateway has counted since it started.
 pub(crate) struct Stats {
@@ -42,6 +44,7 @@ pub(crate) struct Stats {
     pub(crate) draining: AtomicBool,
     kept: OnceLock<Box<dyn Fn() -> Kept + Send + Sync>>,
     guarded: OnceLock<Box<dyn Fn() -> Guarded + Send + Sync>>,
+    stores: OnceLock<Watch>,
     exported: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
@@ -88,6 +91,7 @@ impl Stats {
             draining: AtomicBool::new(false),
             kept: OnceLock::new(),
             guarded: OnceLock::new(),
+            stores: OnceLock::new(),
             exported: OnceLock::new(),
         })
     }
@@ -110,6 +114,15 @@ impl Stats {
         self.guarded.get().map(|ask| ask())
     }
 
+    /// Where the figures of the stores that are shared come from; the first to say so is asked.
+    pub(crate) fn stores_by(&self, ask: Watch) {
+        let _ = self.stores.set(ask);
+    }
+
+    pub(crate) fn stores(&self) -> Vec<Status> {
+        self.stores.get().map_or_else(Vec::new, |ask| ask())
+    }
+
     /// Where the text of the layers' own metrics comes from; the first to say so is asked.
     #[cfg(feature = "metrics")]
     pub(crate) fn exported_by(&self, ask: impl Fn() -> String + Send + Sync + 'static) {
@@ -130,6 +143,15 @@ impl Stats {
         self.origin_calls.fetch_add(1, Relaxed);
         self.origin_in_flight.fetch_add(1, Relaxed);
         Call { stats: Arc::clone(self), failed: false }
+    }
+}
+
+/// What a breaker's state is called.
+pub(crate) fn word(state: State) -> &'static str {
+    match state {
+        State::Closed => "closed",
+        State::Open => "open",
+        State::HalfOpen => "half-open",
     }
 }
 

@@ -20,7 +20,7 @@ fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
         &["--keep-stale", "for ever"],
         &["--keep-stale", "200000d"],
         &["--tag-header", "Surrogate Key"],
-        &["--redis", "redis://localhost"],
+        &["--redis", "localhost"],
         &["--origin", "https://example.com"],
         &["--origin", "localhost:80"],
         &["--memory", "1MB"],
