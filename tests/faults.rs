@@ -5,9 +5,20 @@
 
 mod support;
 
+#[path = "faults/bytes.rs"]
+mod bytes;
+#[cfg(feature = "redis-tls")]
+#[path = "faults/clients.rs"]
+mod clients;
 #[path = "faults/memcached.rs"]
 mod memcached;
+#[path = "faults/one.rs"]
+mod one;
+#[path = "faults/peers.rs"]
+mod peers;
 #[path = "faults/processes.rs"]
 mod processes;
-#[path = "faults/redis.rs"]
-mod redis;
+#[path = "faults/proxy.rs"]
+mod proxy;
+#[path = "faults/several.rs"]
+mod several;
