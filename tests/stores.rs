@@ -1,35 +1,91 @@
-//! Remote stores, with the servers that they are for: what they keep, for whom, and for how long.
+//! One set of rules for stores, run against each of them: on real servers, where it is for a server.
 #![cfg(all(feature = "redis", feature = "memcached"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
-use seawall::{Cache, CacheLayer, store::Redis as Store};
-use support::{
-    answer, call, get, origin,
-    servers::{Redis, Reply},
-};
-use tower::Layer;
+#[path = "stores/any.rs"]
+mod any;
+#[path = "stores/map.rs"]
+mod map;
+#[path = "stores/place.rs"]
+mod place;
+#[path = "stores/records.rs"]
+mod records;
+#[path = "stores/shelf.rs"]
+mod shelf;
 
-#[tokio::test]
-async fn what_one_process_has_stored_the_next_finds() {
-    let server = Redis::start();
-    let (calls, origin) = origin(|call, _| async move {
-        Ok(answer(&[("cache-control", "max-age=60"), ("vary", "accept")], call.to_string()))
-    });
-    for (expected, said) in [("0", "fwd=uri-miss"), ("0", "hit")] {
-        let store = Store::connect(&server.url()).unwrap();
-        let mut service = CacheLayer::new(Cache::new(store.clone())).layer(origin.clone());
-        // The connection is there when the first look-up has not failed.
-        while seawall::store::Store::ping(&store).await.is_err() {
-            tokio::task::yield_now().await;
+#[path = "stores/contents.rs"]
+mod contents;
+
+use std::sync::Arc;
+
+use crate::{
+    map::Map,
+    place::Row,
+    shelf::{InMemory, Memcacheds, Ours},
+    support::servers::{Cluster, Redis},
+};
+
+macro_rules! rules {
+    ($row:ident: $($module:ident { $($rule:ident)+ })+) => {
+        $($(
+            #[tokio::test]
+            async fn $rule() {
+                crate::$module::$rule(&super::$row).await;
+            }
+        )+)+
+    };
+}
+
+/// Of any store.
+macro_rules! any {
+    ($row:ident) => {
+        rules! { $row:
+            contents {
+                what_was_stored_is_served_again_byte_by_byte
+                the_latest_of_what_is_put_is_there_and_nothing_that_was_removed
+            }
         }
-        let read = call(&mut service, get("/")).await.unwrap();
-        assert_eq!(read.text(), expected);
-        assert!(read.parts.headers["cache-status"].to_str().unwrap().contains(said));
-        while !matches!(server.command(&["DBSIZE"]), Reply::Integer(2)) {
-            tokio::task::yield_now().await;
+    };
+}
+
+/// Of one that several processes share.
+macro_rules! shared {
+    ($row:ident) => {
+        rules! { $row:
+            contents {
+                what_one_process_stored_the_next_serves_byte_by_byte
+                each_variant_is_found_by_the_next_process
+                the_latest_of_what_is_put_is_there_for_the_next_process
+            }
         }
-    }
-    assert_eq!(calls.count(), 1);
+    };
+}
+
+/// Each store with what it is, which says what rules it has: another one is another line.
+macro_rules! stores {
+    ($($name:ident $row:ident $($set:ident)? = $start:expr => $($kind:ident)+;)+) => {
+        $(
+            static $row: Row = Row::new(stringify!($name), || $start)$(.$set())?;
+
+            mod $name {
+                $($kind!($row);)+
+            }
+        )+
+    };
+}
+
+stores! {
+    memory MEMORY = Arc::new(InMemory) => any;
+    tiered TIERED = Arc::new(Ours::Tiered(Map::default())) => any shared;
+    guarded GUARDED near_off = Arc::new(Ours::Guarded(Map::default())) => any shared;
+    tiered_over_guarded TIERED_OVER_GUARDED = Arc::new(Ours::TieredOverGuarded(Map::default())) => any shared;
+    redis REDIS = Arc::new(Redis::start()) => any shared;
+    redis_near_off REDIS_NEAR_OFF near_off = Arc::new(Redis::start()) => any shared;
+    redis_by_unix_socket REDIS_BY_UNIX_SOCKET = Arc::new(Redis::unix()) => any shared;
+    redis_cluster REDIS_CLUSTER = Arc::new(Cluster::start(3)) => any shared;
+    memcached MEMCACHED = Memcacheds::start(1) => any shared;
+    memcached_of_three MEMCACHED_OF_THREE = Memcacheds::start(3) => any shared;
+    memcached_near_off MEMCACHED_NEAR_OFF near_off = Memcacheds::start(1) => any shared;
 }
