@@ -5,9 +5,15 @@
 
 mod support;
 
+#[path = "faults/bytes.rs"]
+mod bytes;
 #[path = "faults/memcached.rs"]
 mod memcached;
+#[path = "faults/peers.rs"]
+mod peers;
 #[path = "faults/processes.rs"]
 mod processes;
+#[path = "faults/proxy.rs"]
+mod proxy;
 #[path = "faults/redis.rs"]
 mod redis;

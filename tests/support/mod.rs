@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tower::{Service, service_fn, util::BoxCloneService};
 
 pub mod bodies;
+pub mod fault_proxy;
 pub mod servers;
 pub mod sockets;
 
