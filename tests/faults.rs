@@ -7,13 +7,18 @@ mod support;
 
 #[path = "faults/bytes.rs"]
 mod bytes;
+#[cfg(feature = "redis-tls")]
+#[path = "faults/clients.rs"]
+mod clients;
 #[path = "faults/memcached.rs"]
 mod memcached;
+#[path = "faults/one.rs"]
+mod one;
 #[path = "faults/peers.rs"]
 mod peers;
 #[path = "faults/processes.rs"]
 mod processes;
 #[path = "faults/proxy.rs"]
 mod proxy;
-#[path = "faults/redis.rs"]
-mod redis;
+#[path = "faults/several.rs"]
+mod several;

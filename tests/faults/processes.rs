@@ -4,6 +4,9 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs,
+    io::Write,
+    net::TcpListener,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::{Command, Stdio},
     sync::Mutex,
@@ -46,6 +49,26 @@ fn many_that_start_at_once_have_each_a_port_of_their_own() {
         let reply = redis.try_command_by_tcp(&["CONFIG", "GET", "unixsocket"]).unwrap();
         assert_eq!(reply.texts()[1], redis.socket());
         assert_eq!(memcached.text("mn\r\n"), "MN\r\n");
+    }
+}
+
+#[test]
+fn nobody_else_on_its_port_is_taken_for_it() {
+    let (mut redis, mut memcached) = (Redis::start(), Memcached::start());
+    redis.kill();
+    memcached.kill();
+    let _others = [redis.port(), memcached.port()].map(|port| {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                stream.unwrap().write_all(b"+PONG\r\nVERSION 1\r\n").unwrap();
+            }
+        })
+    });
+    let restarts: [&mut dyn FnMut(); 2] = [&mut || redis.restart(), &mut || memcached.restart()];
+    for restart in restarts {
+        let panic = catch_unwind(AssertUnwindSafe(restart)).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"its port is taken"));
     }
 }
 

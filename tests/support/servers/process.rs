@@ -41,6 +41,18 @@ impl Drop for Directory {
     }
 }
 
+/// Waits for half a minute at most.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let tick = Duration::from_millis(10);
+    for _ in 0..3_000 {
+        if condition() {
+            return;
+        }
+        thread::sleep(tick);
+    }
+    panic!("never: {what}");
+}
+
 /// A process of our own, killed when dropped.
 #[derive(Debug)]
 pub struct Process {

@@ -1,7 +1,7 @@
 //! Redis.
 
 use std::{
-    io,
+    fs, io,
     net::{Ipv4Addr, TcpStream},
     os::unix::net::UnixStream,
     time::Duration,
@@ -11,6 +11,7 @@ use super::{
     port::Port,
     process::{Directory, Process},
     reply::{Reply, ask},
+    tls::certify,
 };
 
 /// What is to be said of a server before it starts.
@@ -22,6 +23,8 @@ pub struct Setup {
     password: Option<String>,
     /// Name and password of the first user that is not `default`.
     user: Option<(String, String)>,
+    /// The file of a Sentinel's settings, which it also writes.
+    sentinel: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,6 +32,7 @@ enum Listens {
     #[default]
     Tcp,
     Unix,
+    Tls,
 }
 
 impl Setup {
@@ -46,6 +50,18 @@ impl Setup {
     /// Listens on a Unix socket alone.
     pub fn unix(mut self) -> Self {
         self.listens = Listens::Unix;
+        self
+    }
+
+    /// Listens with TLS alone, and asks clients for no certificate.
+    pub fn tls(mut self) -> Self {
+        self.listens = Listens::Tls;
+        self.args(&["--tls-auth-clients", "no"])
+    }
+
+    /// Is a Sentinel, with these settings to begin with.
+    pub fn sentinel(mut self, config: String) -> Self {
+        self.sentinel = Some(config);
         self
     }
 
@@ -102,8 +118,19 @@ impl Redis {
         Self::setup().unix().start()
     }
 
+    /// With TLS alone, and certificates of its own.
+    pub fn tls() -> Self {
+        Self::setup().tls().start()
+    }
+
     /// `None`: the port is taken.
     fn on((directory, port): (Directory, Port), setup: Setup) -> Option<Self> {
+        if setup.listens == Listens::Tls {
+            certify(&directory);
+        }
+        if let Some(config) = &setup.sentinel {
+            fs::write(directory.file("sentinel.conf"), config).unwrap();
+        }
         let mut redis = Self { process: None, directory, port, setup };
         redis.run().then_some(redis)
     }
@@ -111,14 +138,23 @@ impl Redis {
     /// `false`: the port is taken.
     fn run(&mut self) -> bool {
         let number = self.port.number.to_string();
-        let port = match self.setup.listens {
-            Listens::Tcp => number.as_str(),
-            Listens::Unix => "0",
-        };
         let socket = self.socket();
-        let ours = ["--bind", "127.0.0.1", "--port", port, "--unixsocket", &socket];
-        let defaults = ["--save", "", "--appendonly", "no", "--dir", "."];
-        let mut args: Vec<_> = ours.into_iter().chain(defaults).map(str::to_owned).collect();
+        let ours = ["--bind", "127.0.0.1", "--unixsocket", &socket, "--dir", "."];
+        let listens: &[&str] = match self.setup.listens {
+            Listens::Tcp => &["--port", &number],
+            Listens::Unix => &["--port", "0"],
+            Listens::Tls => &[
+                &["--port", "0", "--tls-port", &number, "--tls-ca-cert-file", "ca.pem"][..],
+                &["--tls-cert-file", "certificate.pem", "--tls-key-file", "key.pem"],
+            ]
+            .concat(),
+        };
+        let kind: &[&str] = match self.setup.sentinel {
+            Some(_) => &["sentinel.conf", "--sentinel"],
+            None => &["--save", "", "--appendonly", "no"],
+        };
+        let args = [kind, &ours, listens].concat();
+        let mut args: Vec<_> = args.into_iter().map(str::to_owned).collect();
         args.extend(self.setup.args.iter().cloned());
         let mut process = Process::start("redis-server", &args, &self.directory);
         let id = process.id().to_string();
@@ -146,17 +182,38 @@ impl Redis {
 
     /// Where it is, and with which user and password one comes in.
     pub fn url(&self) -> String {
-        let (user, password) = match (&self.setup.user, &self.setup.password) {
-            (Some((user, password)), _) => (user.as_str(), password.as_str()),
-            (None, Some(password)) => ("", password.as_str()),
-            (None, None) => ("", ""),
+        let place = format!("127.0.0.1:{}", self.port());
+        let who = match (&self.setup.user, &self.setup.password) {
+            (Some((user, password)), _) => Some((Some(user), password)),
+            (None, Some(password)) => Some((None, password)),
+            (None, None) => None,
         };
-        match self.setup.listens {
-            Listens::Unix if password.is_empty() => format!("unix://{}", self.socket()),
-            Listens::Unix => format!("unix://{}?user={user}&pass={password}", self.socket()),
-            Listens::Tcp if password.is_empty() => format!("redis://127.0.0.1:{}", self.port()),
-            Listens::Tcp => format!("redis://{user}:{password}@127.0.0.1:{}", self.port()),
+        if self.setup.listens == Listens::Unix {
+            let query = match who {
+                Some((Some(user), password)) => format!("?user={user}&pass={password}"),
+                Some((None, password)) => format!("?pass={password}"),
+                None => String::new(),
+            };
+            return format!("unix://{}{query}", self.socket());
         }
+        let scheme = if self.setup.listens == Listens::Tls { "rediss" } else { "redis" };
+        match who {
+            Some((user, password)) => {
+                let user = user.map_or("", String::as_str);
+                format!("{scheme}://{user}:{password}@{place}")
+            }
+            None => format!("{scheme}://{place}"),
+        }
+    }
+
+    /// The path of the certificate of who signed the server's, where it has TLS.
+    pub fn authority(&self) -> String {
+        self.directory.file("ca.pem")
+    }
+
+    /// The paths of a certificate, which is also good for a client, and of its key.
+    pub fn certificate(&self) -> (String, String) {
+        (self.directory.file("certificate.pem"), self.directory.file("key.pem"))
     }
 
     /// What it has said.
@@ -240,6 +297,10 @@ impl Redis {
     pub fn info(&self, field: &str) -> String {
         let info = self.command(&["INFO", "everything"]);
         info.field(field).unwrap_or_else(|| panic!("no {field} in {}", info.text()))
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     fn running(&self) -> &Process {
