@@ -1,0 +1,233 @@
+//! Look-ups that are given up at any moment: nobody gets the answer to another's question.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use seawall::{
+    circuit_breaker::State,
+    store::{Key, Record},
+};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    entries::records,
+    gone::{addr, store},
+    memcached,
+    stack::{Remote, ms, paths, until},
+};
+use crate::support::{
+    fault_proxy::{Fault, FaultProxy},
+    servers::{Memcached, Redis},
+};
+
+const KEYS: usize = 512;
+const CALLERS: u64 = 32;
+
+#[derive(Debug, Default)]
+struct Tally {
+    right: AtomicUsize,
+    /// Given up, and of these, once the question was with the server or on its way.
+    given_up: AtomicUsize,
+    under_way: AtomicUsize,
+    failed: AtomicUsize,
+    missing: AtomicUsize,
+    wrong: AtomicUsize,
+}
+
+/// What is known to lie far.
+type Known = Arc<Vec<(Key, Record)>>;
+
+fn is(found: &Record, known: &Record) -> bool {
+    match (found, known) {
+        (Record::Entry(found), Record::Entry(known)) => {
+            found.key() == known.key() && found.body() == known.body()
+        }
+        _ => false,
+    }
+}
+
+/// When a look-up is given up.
+#[derive(Clone, Copy, Debug)]
+enum GiveUp {
+    /// After so many polls at the most.
+    Polls(usize),
+    /// After so many microseconds at the most.
+    Micros(u64),
+}
+
+/// The first of them to be ready; `None`: it was polled so many times, and was not.
+async fn polled<F: Future>(work: F, mut polls: usize) -> Option<F::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            // Nobody has to wake this: it is given up here.
+            Poll::Pending if polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// `gets` look-ups by many callers, of which every other one is given up. Those that are counted in
+/// microseconds are each for a key of the caller's own: none is shared.
+async fn storm<S: Remote>(store: &S, known: &Known, gets: usize, give_up: GiveUp) -> Arc<Tally> {
+    let (tally, left) = (Arc::<Tally>::default(), Arc::new(AtomicU64::new(gets as u64)));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|seed| {
+            let (store, known) = (store.clone(), Arc::clone(known));
+            let (tally, left) = (Arc::clone(&tally), Arc::clone(&left));
+            tokio::spawn(async move {
+                let mut rng = Rng::with_seed(seed);
+                while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    let any = rng.usize(..known.len());
+                    let own = any / CALLERS as usize * CALLERS as usize + seed as usize;
+                    let (key, record) = match give_up {
+                        GiveUp::Polls(_) => &known[any],
+                        GiveUp::Micros(_) => &known[own],
+                    };
+                    let get = store.get(key);
+                    let found = match (rng.bool(), give_up) {
+                        (false, _) => Some(get.await),
+                        (true, GiveUp::Polls(most)) => polled(get, rng.usize(..=most)).await,
+                        (true, GiveUp::Micros(most)) => {
+                            let began = Instant::now();
+                            let found = timeout(Duration::from_micros(rng.u64(..most)), get).await;
+                            if found.is_err() && began.elapsed() >= ms(1) {
+                                tally.under_way.fetch_add(1, Relaxed);
+                            }
+                            found.ok()
+                        }
+                    };
+                    let count = match found {
+                        None => &tally.given_up,
+                        Some(Ok(Some(found))) if is(&found, record) => &tally.right,
+                        Some(Ok(Some(_))) => &tally.wrong,
+                        Some(Ok(None)) => &tally.missing,
+                        // The full key is in the entry: a wrong one would show as this, too.
+                        Some(Err(error)) if format!("{error:?}").contains("OtherKey") => {
+                            &tally.wrong
+                        }
+                        Some(Err(_)) => &tally.failed,
+                    };
+                    count.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    tally
+}
+
+struct Place<'a, S> {
+    what: &'a str,
+    /// To the server,
+    direct: S,
+    /// and through the proxy.
+    proxied: S,
+    proxy: &'a FaultProxy,
+    /// How many look-ups the server has answered so far.
+    answered: &'a (dyn Fn() -> u64 + Sync),
+}
+
+async fn both<S: Remote>(place: Place<'_, S>, gets: usize, in_mid_reply: usize) {
+    let Place { what, direct, proxied, proxy, answered } = place;
+    let known: Known = Arc::new(records(paths("page", KEYS), 2_000).await);
+    for store in [&direct, &proxied] {
+        until("it is connected", async || store.ping().await.is_ok()).await;
+    }
+    for (key, record) in known.iter() {
+        direct.put(key.clone(), record.clone()).await.unwrap();
+    }
+    let began = Instant::now();
+    let tally = storm(&direct, &known, gets, GiveUp::Polls(3)).await;
+    println!("{what}: {gets} look-ups in {:.1?}: {tally:?}", began.elapsed());
+    assert_good(&tally, gets, what);
+
+    // Replies take 4 ms, and look-ups are given up within 5.
+    proxy.set(Fault::Latency { requests: ms(0), replies: ms(4) });
+    let (mut mid, mut all, mut waited) = (0, 0, 0);
+    let (before, began) = (answered(), Instant::now());
+    while mid < in_mid_reply {
+        let tally = storm(&proxied, &known, in_mid_reply, GiveUp::Micros(6_000)).await;
+        assert_good(&tally, in_mid_reply, what);
+        waited += tally.right.load(Relaxed);
+        all += in_mid_reply;
+        mid += tally.under_way.load(Relaxed);
+    }
+    // Those that were given up reached it as well: their replies were on their way.
+    until("it has answered all of them", async || answered() - before >= (mid + waited) as u64)
+        .await;
+    println!("{what}, in mid-reply: {mid} of {all} given up, {:.1?}", began.elapsed());
+    assert!(proxy.counts().delayed > 100, "{:?}", proxy.counts());
+
+    // Large replies in small pieces, which are given up between two of these.
+    proxy.set(Fault::Bandwidth(8 << 20));
+    let tally = storm(&proxied, &known, in_mid_reply / 2, GiveUp::Micros(20_000)).await;
+    println!("{what}, piecemeal: {tally:?}, {:?}", proxy.counts());
+    let wrong = tally.wrong.load(Relaxed) + tally.missing.load(Relaxed);
+    assert_eq!(wrong, 0, "{what}");
+    assert!(tally.under_way.load(Relaxed) > 100 && proxy.counts().throttled > 100, "{tally:?}");
+    proxy.set(Fault::None);
+    // Afterwards each is where it was.
+    until("it is well", async || {
+        proxied.health().state == State::Closed && proxied.ping().await.is_ok()
+    })
+    .await;
+    for (key, record) in known.iter() {
+        let found = proxied.get(key).await.unwrap().expect("it is there");
+        assert!(is(&found, record), "{what}: {key:?}");
+    }
+}
+
+fn assert_good(tally: &Tally, gets: usize, what: &str) {
+    let of = |count: &AtomicUsize| count.load(Relaxed);
+    assert_eq!((of(&tally.wrong), of(&tally.missing)), (0, 0), "{what}: {tally:?}");
+    assert!(of(&tally.given_up) * 4 > gets, "{what}: {tally:?}");
+    // A look-up that this machine has not finished within 50 ms, of some thousand at once.
+    assert!(of(&tally.failed) * 20 <= gets, "{what}: {tally:?}");
+}
+
+/// A tenth, unless told otherwise: a debug build takes a minute for a million.
+fn look_ups() -> usize {
+    match std::env::var_os("SEAWALL_WHOLE_STORM") {
+        Some(_) => 500_000,
+        None => 50_000,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn given_up_look_ups_in_redis_leave_every_answer_with_its_question() {
+    let server = Redis::start();
+    let proxy = FaultProxy::before(addr(&server)).await;
+    let (direct, url) = (store(&server.url(), false), format!("redis://{}", proxy.addr()));
+    let (proxied, answered) = (store(&url, false), || super::breaker::gets(&server));
+    let place = Place { what: "redis", direct, proxied, proxy: &proxy, answered: &answered };
+    both(place, look_ups(), 6_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn given_up_look_ups_in_memcached_leave_every_answer_with_its_question() {
+    let server = Memcached::start();
+    let proxy = FaultProxy::before(server.addr()).await;
+    let direct = memcached::store(server.addr(), false);
+    let proxied = memcached::store(proxy.addr(), false);
+    let answered = || server.stat("cmd_get").parse().unwrap();
+    let place = Place { what: "memcached", direct, proxied, proxy: &proxy, answered: &answered };
+    both(place, look_ups(), 6_000).await;
+}
