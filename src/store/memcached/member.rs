@@ -207,7 +207,11 @@ async fn refusing<F: Future>(
     poll_fn(|cx| {
         while let Poll::Ready(command) = commands.poll_recv(cx) {
             let Some(command) = command else { return Poll::Ready(Err(Gone)) };
-            let _ = command.reply.send(Err(failure.clone().into()));
+            let error = failure.clone().into();
+            // A server that has not had its time yet is not at fault.
+            let opening = matches!(failure.why(), Why::Opening);
+            let error = if opening { Declined::new(error).into() } else { error };
+            let _ = command.reply.send(Err(error));
         }
         work.as_mut().poll(cx).map(Ok)
     })

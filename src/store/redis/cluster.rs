@@ -1,6 +1,13 @@
 //! A cluster: a node for each master, and the task that knows whose slots are whose.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use redis::{Cmd, Pipeline, Value, cmd, pipe};
 use tokio::{
@@ -39,6 +46,8 @@ struct Shared {
     stale: Notify,
     seeds: Vec<Host>,
     access: Access,
+    /// Whether its nodes have been asked which of them has what.
+    tried: AtomicBool,
 }
 
 /// The masters, and which of them has a slot.
@@ -59,11 +68,13 @@ impl Cluster {
             stale: Notify::new(),
             seeds,
             access,
+            tried: AtomicBool::new(false),
         });
         let supervisor = Task::spawn(Arc::clone(&shared).supervise());
         Ok(Self { shared, _supervisor: supervisor })
     }
 
+    #[cfg(test)]
     pub(super) fn is_connected(&self) -> bool {
         self.shared.map().nodes.values().any(|node| node.is_connected())
     }
@@ -82,7 +93,9 @@ impl Cluster {
             _ => self.shared.stale.notify_one(),
         }
         let missing = "the node that has this key is not connected";
-        if map.nodes.values().any(|node| node.is_connected()) {
+        // Nor is one that has not had its time yet.
+        let untried = !self.shared.tried.load(Relaxed);
+        if untried || map.nodes.values().any(|node| node.is_connected()) {
             Err(Declined::new(missing).into())
         } else {
             Err(missing.into())
@@ -180,6 +193,7 @@ impl Shared {
                 Ok(shares) => self.adopt(&shares).is_ok(),
                 Err(_) => false,
             };
+            self.tried.store(true, Relaxed);
             sleep(back_off.next()).await;
             if !known {
                 continue;

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     error::{BoxError, SharedError},
+    store::Declined,
     sync::{Mutex, lock},
 };
 
@@ -77,7 +78,11 @@ impl Node {
         let state = lock(&self.shared.state);
         match &state.link {
             Some(link) => Ok(Arc::clone(link)),
-            None => Err(NotConnected(state.why.clone()).into()),
+            None => Err(match &state.why {
+                Some(why) => NotConnected(Some(why.clone())).into(),
+                // It has not had its time yet: that is not held against it.
+                None => Declined::new(NotConnected(None)).into(),
+            }),
         }
     }
 

@@ -74,6 +74,7 @@ impl Servers {
     }
 
     /// Whether there is a connection; of a cluster, to any of its nodes.
+    #[cfg(test)]
     pub(crate) fn is_connected(&self) -> bool {
         match &*self.0 {
             Topology::One(node) => node.is_connected(),
