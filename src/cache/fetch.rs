@@ -278,7 +278,7 @@ impl<K> Engine<K> {
         taking: &Taking<'_>,
         lead: &Lead<Key, Arc<Head>>,
         stored: Option<&Stored>,
-    ) -> Result<Kept, End> {
+    ) -> Result<Box<Kept>, End> {
         let caller = taking.caller;
         let (unkept, lasting) = match self.verdict(taking) {
             Verdict::Keep(kept) if kept.fits(lead, caller.ask.kind) => return Ok(kept),

@@ -67,7 +67,7 @@ pub(super) struct Answer<R> {
     /// What was there before, and comes before the body.
     pub(super) beginning: Bytes,
     /// What is decided on already of the whole that they make.
-    pub(super) completed: Option<Kept>,
+    pub(super) completed: Option<Box<Kept>>,
 }
 
 /// For whom it is asked.
@@ -235,7 +235,7 @@ impl<K> Asking<'_, K> {
 /// What the rest of a part makes with it.
 enum Completed {
     /// The whole.
-    Kept(Kept),
+    Kept(Box<Kept>),
     /// The whole, which may not be kept: not for this caller, or not now.
     NotKept,
     /// Nothing.

@@ -123,7 +123,7 @@ impl Behind {
 
 pub(super) enum Verdict {
     /// It is recorded.
-    Keep(Kept),
+    Keep(Box<Kept>),
     /// It is its caller's alone, or nobody's; what of the key is remembered.
     Not(Unkept, Option<Lasting>),
 }
@@ -209,7 +209,7 @@ impl<K> Engine<K> {
                 let (counts_as, store) = (status, wanted && framed);
                 let kept =
                     Kept { sharing, counts_as, store, key, vary, names, length, part, proven };
-                Verdict::Keep(kept)
+                Verdict::Keep(Box::new(kept))
             }
             Keep::No(refusal) => {
                 self.not_stored(refusal);
@@ -228,7 +228,7 @@ impl<K> Engine<K> {
                             part,
                             proven,
                         };
-                        Verdict::Keep(kept)
+                        Verdict::Keep(Box::new(kept))
                     }
                     unkept @ (Unkept::Failure | Unkept::Own) => Verdict::Not(unkept, None),
                     Unkept::Shared | Unkept::Aside => {
@@ -311,14 +311,14 @@ impl<K> Engine<K> {
     pub(super) fn head(
         &self,
         parts: &mut Parts,
-        kept: Kept,
+        kept: Box<Kept>,
         exchange: Exchange,
         behind: Behind,
     ) -> Arc<Head> {
         if self.place == Place::Cache {
             dated(&mut parts.headers, exchange.received);
         }
-        let Kept { sharing, counts_as, key, vary, names, length, part, proven, .. } = kept;
+        let Kept { sharing, counts_as, key, vary, names, length, part, proven, .. } = *kept;
         let directives = targeted::governing(self.policy.profile(), &parts.headers);
         let stored = stored_fields::kept(&parts.headers, &directives, self.policy.profile());
         let (fields, below) = Head::fields(stored, self.place == Place::Cache);

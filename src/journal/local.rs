@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::{LazyLock, Mutex, PoisonError, atomic},
 };
 
@@ -23,7 +22,10 @@ static LAST: atomic::AtomicU64 = atomic::AtomicU64::new(0);
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// Tells the numbers of this process from those of any other.
+#[cfg(feature = "remote")]
 pub(super) fn process() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+
     static ID: LazyLock<u128> = LazyLock::new(|| {
         let random = || u128::from(RandomState::new().hash_one(0));
         random() << 64 | random()

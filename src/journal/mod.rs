@@ -76,12 +76,14 @@ impl Fence {
     }
 
     /// Which process it is of, and its number there.
+    #[cfg(feature = "remote")]
     pub(crate) fn parts(self) -> (u128, u64) {
         (local::process(), self.0)
     }
 
     /// What a record came back from a store with. How far this journal had come when another process
     /// fetched it is not known: all that was ever invalidated here counts.
+    #[cfg(feature = "remote")]
     pub(crate) fn of_parts(process: u128, number: u64) -> Self {
         if process == local::process() { Self(number) } else { Self(0) }
     }

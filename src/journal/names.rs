@@ -131,11 +131,13 @@ impl Names {
     }
 
     /// All of them, for another process.
+    #[cfg(any(test, feature = "remote"))]
     pub(crate) fn said(&self) -> &[u8] {
         &self.said
     }
 
     /// What another process said; at most so many. `None`: it is not that.
+    #[cfg(any(test, feature = "remote"))]
     pub(crate) fn read(said: &[u8], most: usize) -> Option<Self> {
         let mut rest = said;
         let mut all = Vec::new();

@@ -229,6 +229,7 @@ impl<S: Store> Guarded<S> {
     }
 
     /// What it guards.
+    #[cfg(feature = "redis")]
     pub(crate) fn store(&self) -> &S {
         &self.core.store
     }

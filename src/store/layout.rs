@@ -190,6 +190,7 @@ impl Default for Layout {
 }
 
 impl Layout {
+    #[cfg(any(feature = "redis", feature = "memcached"))]
     pub(crate) fn compress_above(&mut self, bytes: usize) {
         self.compress_above = Some(bytes);
     }

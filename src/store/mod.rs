@@ -3,13 +3,21 @@
 //! | store | keeps entries | feature |
 //! |---|---|---|
 //! | [`Memory`] | in this process, weighed in bytes | `memory` (default) |
+//! | [`Redis`] | in Redis, and near in memory; guarded | `redis`, `redis-tls` |
+//! | [`Memcached`] | in Memcached, and near in memory; guarded | `memcached` |
+//! | [`Tiered`] | in two stores, a near one and a far one | – |
+//! | [`Guarded`] | in any remote store, with deadlines and a breaker | – |
 //!
 //! A [`Store`] of your own needs three operations. It may forget anything at any time; it may fail,
 //! which counts as a miss and never reaches a client; and it need not understand what it keeps:
-//! whether a [`Record`] may be used is decided on every read by who reads it.
+//! whether a [`Record`] may be used is decided on every read by who reads it. One that is on the network
+//! keeps what `Record::to_bytes` says (feature `remote`), and stands in a [`Guarded`].
+#![cfg_attr(not(feature = "redis"), doc = "\n[`Redis`]: #")]
+#![cfg_attr(not(feature = "memcached"), doc = "\n[`Memcached`]: #")]
 
 #[cfg(feature = "remote")]
 mod bytes;
+mod declined;
 #[cfg(feature = "redis")]
 mod glimpse;
 mod guarded;
@@ -21,15 +29,16 @@ mod layout;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod nearby;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod remote;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod server;
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod settings;
 mod tiered;
 mod unreadable;
@@ -37,6 +46,7 @@ mod writes;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+pub use self::declined::Declined;
 pub use self::guarded::{Guarded, GuardedBuilder, Status};
 pub(crate) use self::key::MAX_KEY;
 pub use self::key::{Key, KeyWriter};
@@ -50,7 +60,6 @@ pub use self::record::{Entry, Record, Variants};
 pub(crate) use self::record::{Head, Sharing};
 #[cfg(feature = "redis")]
 pub use self::redis::{Matched, Redis, RedisBuilder};
-pub use self::server::Declined;
 pub use self::tiered::Tiered;
 pub use self::unreadable::Unreadable;
 use crate::{error::BoxError, observe::Observer};

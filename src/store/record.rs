@@ -366,10 +366,12 @@ impl Variants {
         &self.known
     }
 
+    #[cfg(feature = "remote")]
     pub(crate) fn until(&self) -> Instant {
         self.until
     }
 
+    #[cfg(feature = "remote")]
     pub(crate) fn of(sets: Vec<Names>, known: Vec<Key>, until: Instant) -> Self {
         Self { sets, known, until }
     }

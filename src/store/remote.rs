@@ -22,10 +22,12 @@ impl<S: Server> Remote<S> {
         Self { server, prefix, layout }
     }
 
+    #[cfg(feature = "redis")]
     pub(crate) fn server(&self) -> &S {
         &self.server
     }
 
+    #[cfg(feature = "redis")]
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }

@@ -74,7 +74,7 @@ impl<N: Store, F: Store> Tiered<N, F> {
     }
 
     /// The far store.
-    pub(crate) fn far(&self) -> &F {
+    pub fn far(&self) -> &F {
         &self.far
     }
 
@@ -86,11 +86,12 @@ impl<N: Store, F: Store> Tiered<N, F> {
             entry.far = entry.fresh_until(Instant::now());
         }
         // What was written meanwhile is newer.
-        if !read.is_outdated() && self.near.put(key.clone(), found.clone()).await.is_ok() {
-            if read.is_outdated() {
-                // It may have come between, or not: a miss is better than the older record.
-                let _ = self.near.remove(key).await;
-            }
+        if !read.is_outdated()
+            && self.near.put(key.clone(), found.clone()).await.is_ok()
+            && read.is_outdated()
+        {
+            // It may have come between, or not: a miss is better than the older record.
+            let _ = self.near.remove(key).await;
         }
         Ok(Some(found))
     }

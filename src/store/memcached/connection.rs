@@ -18,7 +18,7 @@ use super::{
     replies::{Malformed, Replies, Reply},
     servers::Settings,
 };
-use crate::store::server::Declined;
+use crate::store::Declined;
 
 /// Commands that wait for their replies; those beyond it wait to be sent.
 const IN_FLIGHT: usize = 1024;

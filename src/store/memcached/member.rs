@@ -29,7 +29,8 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    store::server::{Declined, Server, WireKey},
+    store::Declined,
+    store::server::{Server, WireKey},
 };
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -88,8 +89,6 @@ impl Member {
 }
 
 impl Server for Member {
-    const NAME: &'static str = "memcached";
-
     async fn get(&self, key: &WireKey) -> Result<Option<Bytes>, BoxError> {
         self.call(What::Get(*key)).await
     }

@@ -196,8 +196,6 @@ struct Part {
 }
 
 impl Server for Part {
-    const NAME: &'static str = Servers::NAME;
-
     async fn get(&self, key: &WireKey) -> Result<Option<Bytes>, BoxError> {
         self.servers.members()[self.at].get(key).await
     }

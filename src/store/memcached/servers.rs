@@ -87,8 +87,6 @@ impl Servers {
 }
 
 impl Server for Servers {
-    const NAME: &'static str = Member::NAME;
-
     async fn get(&self, key: &WireKey) -> Result<Option<Bytes>, BoxError> {
         self.having(key).get(key).await
     }

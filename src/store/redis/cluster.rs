@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::BoxError,
-    store::server::Declined,
+    store::Declined,
     sync::{Mutex, lock},
 };
 

@@ -25,7 +25,7 @@ pub use self::listing::Matched;
 use self::{address::Address, connect::Settings as Connecting, servers::Servers};
 use super::{
     Figures, Guarded, Key, Memory, Record, Status, Store, Tiered, nearby::Nearby, remote::Remote,
-    server::Server, settings::Settings,
+    settings::Settings,
 };
 use crate::{circuit_breaker::CircuitBreaker, error::BoxError, observe::Observer};
 
@@ -204,7 +204,7 @@ impl RedisBuilder {
     }
 
     fn over(settings: Settings, servers: Servers) -> Result<Redis, BoxError> {
-        let far = settings.guarded(servers, Servers::NAME)?;
+        let far = settings.guarded(servers, "redis")?;
         Ok(Redis { store: Arc::new(settings.tiered(far)) })
     }
 }

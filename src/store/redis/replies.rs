@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{ServerError, Value};
 
-use crate::{error::BoxError, store::server::Declined};
+use crate::{error::BoxError, store::Declined};
 
 /// For how long a server that is full is not written to.
 const FULL: Duration = Duration::from_secs(30);

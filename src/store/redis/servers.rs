@@ -98,8 +98,6 @@ impl Servers {
 }
 
 impl Server for Servers {
-    const NAME: &'static str = "redis";
-
     async fn get(&self, key: &WireKey) -> Result<Option<Bytes>, BoxError> {
         let key = key.as_bytes();
         let mut command = Cmd::with_capacity(2, 3 + key.len());

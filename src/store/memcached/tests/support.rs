@@ -24,7 +24,8 @@ use super::super::{
 };
 use crate::{
     error::BoxError,
-    store::server::{Declined, Server, WireKey},
+    store::Declined,
+    store::server::{Server, WireKey},
 };
 
 /// Longer than anything here takes on a healthy machine, by far.

@@ -25,7 +25,8 @@ use self::server::Redis;
 use super::{address::Address, connect::Settings, servers::Servers};
 use crate::{
     error::BoxError,
-    store::server::{Declined, Server, WireKey},
+    store::Declined,
+    store::server::{Server, WireKey},
 };
 
 const TTL: Duration = Duration::from_secs(600);
