@@ -80,13 +80,13 @@ fn record(size: usize) -> (Key, Record) {
     given.0.lock().unwrap().take().unwrap()
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 1_000)]
 fn encode(bencher: Bencher<'_, '_>, size: usize) {
     let (key, record) = record(size);
     bencher.counter(BytesCount::new(size)).bench_local(|| black_box(record.to_bytes(&key)));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 1_000)]
 fn decode(bencher: Bencher<'_, '_>, size: usize) {
     let (key, record) = record(size);
     let bytes = record.to_bytes(&key).unwrap();
@@ -95,13 +95,13 @@ fn decode(bencher: Bencher<'_, '_>, size: usize) {
         .bench_local(|| black_box(Record::from_bytes(&key, bytes.clone()).is_ok()));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn name_of_a_key(bencher: Bencher<'_, '_>) {
     let (key, _) = record(0);
     bencher.bench_local(|| black_box(key.name()));
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 1_000)]
 fn look_up_in_memory(bencher: Bencher<'_, '_>, size: usize) {
     let (key, record) = record(size);
     let memory = Memory::default();
@@ -110,7 +110,7 @@ fn look_up_in_memory(bencher: Bencher<'_, '_>, size: usize) {
     bencher.bench_local(|| black_box(memory.peek(key.as_bytes()).is_some()));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn clone_of_a_record(bencher: Bencher<'_, '_>) {
     let (_, record) = record(1 << 10);
     bencher.bench_local(|| black_box(record.clone()));

@@ -160,8 +160,9 @@ impl Record {
     ///
     /// # Errors
     /// [`Unreadable`], which a store hands on: it counts as a miss.
+    #[allow(clippy::needless_pass_by_value, reason = "the record shares them")]
     pub fn from_bytes(key: &Key, bytes: Bytes) -> Result<Self, Unreadable> {
-        Layout::default().read(key, bytes, Clocks::read())
+        Layout::default().read(key, &bytes, Clocks::read())
     }
 }
 
@@ -238,7 +239,7 @@ impl Layout {
     pub(crate) fn read(
         self,
         key: &Key,
-        bytes: Bytes,
+        bytes: &Bytes,
         clocks: Clocks,
     ) -> Result<Record, Unreadable> {
         let Some((&[a, b, c, version, ref sum @ ..], rest)) = bytes.split_first_chunk::<PREFIX>()
@@ -254,7 +255,7 @@ impl Layout {
         if xxh3_64(rest).to_be_bytes() != *sum {
             return Err(Unreadable::Damaged);
         }
-        let mut from = Reader::new(&bytes, PREFIX);
+        let mut from = Reader::new(bytes, PREFIX);
         if from.run()? != key.as_bytes() {
             return Err(Unreadable::OtherKey);
         }

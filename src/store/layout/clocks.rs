@@ -71,9 +71,10 @@ impl Clocks {
 }
 
 pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000).saturating_add(time.subsec_millis().into())
 }
 
 pub(super) fn millis_rounded_up(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    let part = time.subsec_nanos().div_ceil(1_000_000);
+    time.as_secs().saturating_mul(1_000).saturating_add(part.into())
 }

@@ -139,7 +139,7 @@ fn written(entry: Entry, clocks: Clocks) -> Bytes {
 }
 
 fn read(bytes: impl Into<Bytes>, clocks: Clocks) -> Result<Record, Unreadable> {
-    Layout::default().read(&key(), bytes.into(), clocks)
+    Layout::default().read(&key(), &bytes.into(), clocks)
 }
 
 fn read_entry(bytes: impl Into<Bytes>, clocks: Clocks) -> Entry {

@@ -158,7 +158,7 @@ fn golden_records_are_read_and_written_as_the_same_bytes_for_ever() {
             (found, _) => assert!(matches!(found, Record::Variants(_)), "{name}"),
         }
         let next = Layout { version: 2, ..Layout::default() };
-        let unread = next.read(&key(), golden.into(), clocks).map(drop);
+        let unread = next.read(&key(), &golden.into(), clocks).map(drop);
         assert_eq!(unread, Err(Unreadable::Version(1)), "{name} in the next layout");
     }
 }

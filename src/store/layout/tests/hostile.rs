@@ -8,16 +8,16 @@ use proptest::{
 use super::{round_trip::entries, *};
 use crate::{rfc9111::incomplete::Part, store::Variants};
 
-/// The same hundred in each run.
+/// The same hundred in each run, all of them small: that there are many is what counts.
 fn hundred(clocks: Clocks) -> Vec<Bytes> {
     let mut runner = TestRunner::deterministic();
     let entries = entries(clocks);
-    let bytes = (0..100).map(|n| {
+    let bytes = (0..).map(|n| {
         let entry = entries.new_tree(&mut runner).expect("an entry").current();
         let layout = Layout { compress_above: (n % 2 == 0).then_some(500), ..Layout::default() };
         layout.write(&key(), &Record::Entry(entry), clocks).expect("it is kept")
     });
-    bytes.collect()
+    bytes.filter(|bytes| bytes.len() < 700).take(100).collect()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn the_record_of_another_key_is_not_this_one() {
     let own = key();
     let longer = [own.as_bytes(), b"x"].concat();
     for other in [&b""[..], b"other", &own.as_bytes()[1..], &longer] {
-        let found = Layout::default().read(&Key::from(other), bytes.clone(), clocks);
+        let found = Layout::default().read(&Key::from(other), &bytes, clocks);
         assert_eq!(found.map(drop), Err(Unreadable::OtherKey), "{other:?}");
     }
 }
@@ -84,8 +84,8 @@ fn a_layout_reads_and_names_nothing_of_another() {
     let one = Layout::default().write(&key(), &record, clocks).expect("kept");
     let two = next.write(&key(), &record, clocks).expect("kept");
     assert_eq!(read(two.clone(), clocks).map(drop), Err(Unreadable::Version(2)));
-    assert_eq!(next.read(&key(), one, clocks).map(drop), Err(Unreadable::Version(1)));
-    assert!(next.read(&key(), two, clocks).is_ok());
+    assert_eq!(next.read(&key(), &one, clocks).map(drop), Err(Unreadable::Version(1)));
+    assert!(next.read(&key(), &two, clocks).is_ok());
     let mut seen = std::collections::HashSet::new();
     for n in 0..10_000_u32 {
         let key = Key::from(&n.to_be_bytes()[..]);
@@ -98,9 +98,8 @@ fn a_layout_reads_and_names_nothing_of_another() {
 
 #[test]
 fn a_name_is_the_same_for_ever() {
-    let name = "b8d7a29a4c1e5d5f";
-    assert_eq!(Key::from(&b"key"[..]).name().len(), 64);
-    assert!(Key::from(&b"key"[..]).name().starts_with(name));
+    let name = "eae79062e805a533ed9c6c33fd2d0f32ca6f43649abe8d9d13ea326f842ae48f";
+    assert_eq!(Key::from(&b"key"[..]).name(), name);
 }
 
 /// Whatever number says how much follows: none of them is believed.
@@ -108,18 +107,26 @@ fn a_name_is_the_same_for_ever() {
 fn a_length_that_is_not_so_is_a_miss_or_changes_what_is_read_and_harms_nobody() {
     let clocks = clocks();
     let mut read_ok = 0;
-    for bytes in hundred(clocks).iter().take(25) {
-        for at in PREFIX..bytes.len().min(900) {
-            for width in [1, 2, 4, 8] {
-                for value in [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX] {
-                    let mut bytes = bytes.to_vec();
-                    let Some(place) = bytes.get_mut(at..at + width) else { continue };
-                    place.copy_from_slice(&value.to_be_bytes()[8 - width..]);
-                    if let Ok(record) = read(summed(bytes), clocks) {
-                        read_ok += 1;
-                        let Some(found) = record.into_entry() else { continue };
-                        assert!(found.body.len() < 4_000);
-                    }
+    for original in hundred(clocks).iter().take(20) {
+        for at in PREFIX..original.len() {
+            for (width, value) in [
+                (1, 0),
+                (1, 1),
+                (1, 2),
+                (1, 0xff),
+                (2, 0x400),
+                (2, 0xffff),
+                (4, 0x7fff_ffff),
+                (4, 0xffff_ffff),
+                (8, u64::MAX),
+            ] {
+                let mut bytes = original.to_vec();
+                let Some(place) = bytes.get_mut(at..at + width) else { continue };
+                place.copy_from_slice(&u64::to_be_bytes(value)[8 - width..]);
+                if let Ok(record) = read(summed(bytes), clocks) {
+                    read_ok += 1;
+                    let Some(found) = record.into_entry() else { continue };
+                    assert!(found.body.len() < 4_000);
                 }
             }
         }

@@ -139,7 +139,7 @@ pub(super) fn entries(clocks: Clocks) -> impl Strategy<Value = Entry> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn an_entry_comes_back_as_it_was_and_is_written_alike(
