@@ -1,5 +1,7 @@
 //! Gateways that share a store: what one keeps the others find, and what is apart stays apart.
 
+#[path = "stores/example.rs"]
+mod example;
 #[path = "stores/faults.rs"]
 mod faults;
 #[path = "stores/invalidation.rs"]
@@ -106,7 +108,11 @@ async fn calmly<T>(gateways: &[&Gateway], mut trial: impl AsyncFnMut(usize) -> T
             return seen;
         }
     }
-    panic!("a store failed in each trial");
+    let mut stores = Vec::new();
+    for gateway in gateways {
+        stores.push(gateway.status().await["stores"].to_string());
+    }
+    panic!("a store failed in each trial: {stores:?}");
 }
 
 const TRIALS: usize = 20;
@@ -146,7 +152,10 @@ fn places() -> Vec<(&'static str, Shared)> {
     };
     let mut sentinel = Sentinel::start();
     let by_sentinel = Shared {
-        flags: vec!["--redis".to_owned(), sentinel.url()],
+        flags: vec![
+            "--redis".to_owned(),
+            format!("{}?sentinel={}", sentinel.url(), Sentinel::NAME),
+        ],
         records: Box::new(move || sentinel.master().command(&["DBSIZE"]).integer()),
     };
 
