@@ -5,6 +5,14 @@
 #[path = "gateway/support.rs"]
 mod support;
 
+/// Real servers, for the gateway's stores.
+#[cfg(all(feature = "redis-tls", feature = "memcached"))]
+#[path = "support"]
+#[allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+mod real {
+    pub(crate) mod servers;
+}
+
 #[path = "gateway/admin.rs"]
 mod admin;
 #[path = "gateway/admission.rs"]
@@ -31,3 +39,6 @@ mod quota;
 mod shop;
 #[path = "gateway/stale.rs"]
 mod stale;
+#[cfg(all(feature = "redis-tls", feature = "memcached"))]
+#[path = "gateway/stores.rs"]
+mod stores;

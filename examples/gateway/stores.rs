@@ -25,9 +25,8 @@ pub(crate) fn open(flags: &Flags) -> Result<(CacheBuilder, Watch), String> {
 /// What is said where the feature for a flag is not in this build.
 #[cfg(not(all(feature = "redis-tls", feature = "memcached")))]
 fn missing(flag: &str, feature: &str) -> String {
-    format!(
-        "{flag} is not in this build: cargo run --release --features {feature} --example gateway -- {flag}"
-    )
+    let command = format!("cargo run --release --features {feature} --example gateway --");
+    format!("{flag} is not in this build, but in: {command} {flag} …")
 }
 
 #[cfg(not(feature = "redis"))]
@@ -41,7 +40,7 @@ fn redis(url: &RedisUrl, flags: &Flags) -> Result<(CacheBuilder, Watch), String>
 
     #[cfg(not(feature = "redis-tls"))]
     if url.is_tls() {
-        return Err(missing("--redis rediss://…", "redis-tls"));
+        return Err(missing("--redis", "redis-tls"));
     }
     let mut builder = Redis::builder().namespace(&*flags.namespace);
     builder = match flags.near {

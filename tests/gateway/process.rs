@@ -42,6 +42,26 @@ fn what_is_wrong_at_the_start_is_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn a_flag_whose_feature_is_not_in_the_build_names_the_command_that_has_it() {
+    for (flag, value, feature, is_there) in [
+        ("--redis", "redis://:secret@127.0.0.1", "redis", cfg!(feature = "redis")),
+        ("--redis", "rediss://:secret@127.0.0.1", "redis-tls", cfg!(feature = "redis-tls")),
+        ("--memcached", "127.0.0.1:11211", "memcached", cfg!(feature = "memcached")),
+    ] {
+        if is_there {
+            continue;
+        }
+        let output = run(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", flag, value], &[]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        let command =
+            format!("cargo run --release --features {feature} --example gateway -- {flag} ");
+        assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+        assert!(error.contains(&command) && !error.contains("secret"), "{error}");
+        assert!(output.stdout.is_empty(), "{flag}");
+    }
+}
+
+#[test]
 fn the_environment_is_read_and_the_command_line_wins() {
     let output = run(&[], &[("SEAWALL_MEMORY", "many")]);
     assert_eq!(output.status.code(), Some(2));

@@ -23,19 +23,19 @@ use tokio::{
 /// Long enough for anything that is to happen at all.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// The example, which `cargo test` builds beside the tests.
-fn example() -> PathBuf {
+/// An example, which `cargo test` builds beside the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     path.push("examples");
-    path.push(format!("gateway{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "first: cargo build --example gateway");
+    path.push(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "first: cargo build --all-features --example {name}");
     path
 }
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("gateway"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SEAWALL_") {
             command.env_remove(name);
