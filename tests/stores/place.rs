@@ -49,6 +49,21 @@ impl Row {
         self
     }
 
+    /// Whether several processes have it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.name != "memory"
+    }
+
+    /// Whether what is far is a server, and not a [`Map`](crate::map::Map).
+    pub(crate) fn is_on_a_server(&self) -> bool {
+        ["redis", "memcached"].iter().any(|server| self.name.starts_with(server))
+    }
+
+    /// One or the other, by whether something is near.
+    pub(crate) fn near_is<T>(&self, near: T, nothing: T) -> T {
+        if self.near.is_some() { near } else { nothing }
+    }
+
     /// Each row has its servers once for all tests, that starting them does not take all the time.
     fn started(&self) -> Arc<RwLock<Arc<dyn Shelf>>> {
         static ALL: LazyLock<Mutex<HashMap<&str, Started>>> = LazyLock::new(Mutex::default);
@@ -108,6 +123,11 @@ impl Place {
             Held::Shared(shelf) => &***shelf,
             Held::Alone(shelf) => &***shelf,
         }
+    }
+
+    /// What the server calls this key.
+    pub(crate) fn wire(&self, key: &Key) -> String {
+        format!("{}:{}", self.settings.namespace, key.name())
     }
 
     /// One more store on the same, as another process has it.

@@ -1,6 +1,12 @@
 //! Where a store keeps things, seen from its own side: the server with its keys, its counts, its clients.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
 
 use seawall::store::{self, Guarded, Memory, Tiered};
 
@@ -64,6 +70,11 @@ pub(crate) trait Shelf: Send + Sync {
     /// Puts something there, as any other client could.
     fn set_value(&self, key: &str, value: &[u8]) {
         unimplemented!("{key} {}", value.len())
+    }
+
+    /// Forgets everything, of whomever.
+    fn clear(&self) {
+        unimplemented!("it has nothing of others")
     }
 
     /// How many connections it has, that of whoever asks left aside.
@@ -207,6 +218,10 @@ impl Shelf for Redis {
         assert!(self.command_bytes(&[b"SET", key.as_bytes(), value]).is_ok());
     }
 
+    fn clear(&self) {
+        assert!(self.command(&["FLUSHALL"]).is_ok());
+    }
+
     fn connections(&self) -> usize {
         clients_of(self)
     }
@@ -248,6 +263,10 @@ impl Shelf for Cluster {
         self.nodes()[self.node_of(key)].set_value(key, value);
     }
 
+    fn clear(&self) {
+        self.nodes().iter().for_each(Shelf::clear);
+    }
+
     fn connections(&self) -> usize {
         self.nodes().iter().map(clients_of).sum()
     }
@@ -274,6 +293,31 @@ impl Memcacheds {
 
 fn connections(server: &Memcached) -> usize {
     server.stat("curr_connections").parse().unwrap()
+}
+
+/// The keys that it has, expired ones among them.
+fn dump(server: &Memcached) -> Vec<String> {
+    loop {
+        // What is sent behind it, it may never read.
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"lru_crawler metadump all\r\n").unwrap();
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        let (mut keys, mut is_busy) = (Vec::new(), false);
+        for line in lines {
+            is_busy = line.starts_with("BUSY");
+            if is_busy || line == "END" {
+                break;
+            }
+            let key = line.split(' ').next().unwrap();
+            // It is encoded as in a URI; none of ours has anything else to encode.
+            keys.push(key.strip_prefix("key=").unwrap().replace("%3A", ":"));
+        }
+        // Its own crawler may be about.
+        if !is_busy {
+            return keys;
+        }
+    }
 }
 
 impl Shelf for Memcacheds {
@@ -319,14 +363,12 @@ impl Shelf for Memcacheds {
     fn keys(&self) -> BTreeMap<String, Option<Duration>> {
         let mut keys = BTreeMap::new();
         for server in &self.servers {
-            let dump = server.text("lru_crawler metadump all\r\n");
-            for line in dump.lines().filter(|line| line.starts_with("key=")) {
-                let key = line.split(' ').next().unwrap().strip_prefix("key=").unwrap();
+            for key in dump(server) {
                 let left = server.text(&format!("mg {key} t\r\n"));
                 // One that has expired is listed until it is looked for.
                 let Some(left) = left.strip_prefix("HD t") else { continue };
                 let left = left.lines().next().unwrap().parse().ok().map(Duration::from_secs);
-                keys.insert(key.to_owned(), left);
+                keys.insert(key, left);
             }
         }
         keys
@@ -352,6 +394,15 @@ impl Shelf for Memcacheds {
             request.extend_from_slice(value);
             request.extend_from_slice(b"\r\n");
             assert!(server.bytes(&request).starts_with(b"HD"));
+        }
+    }
+
+    fn clear(&self) {
+        for server in &self.servers {
+            // `flush_all` would take what comes in the same second with it.
+            for key in dump(server) {
+                server.text(&format!("md {key}\r\n"));
+            }
         }
     }
 
