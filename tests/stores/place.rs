@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, LazyLock, Mutex, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -25,6 +28,7 @@ use tower::{Layer, util::BoxCloneService};
 
 use crate::{
     any::Any,
+    contents::body,
     shelf::{Settings, Shelf},
     support::{BoxedOrigin, Read, Req, boxed, call},
 };
@@ -173,6 +177,32 @@ impl Place {
 /// The tasks of this test, but the test itself.
 pub(crate) fn alive() -> usize {
     Handle::current().metrics().num_alive_tasks()
+}
+
+/// Polls it once; `None`: it has to be waited for.
+pub(crate) async fn once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Looks all of these up at once.
+pub(crate) async fn looked_up(
+    store: &Any,
+    keys: impl IntoIterator<Item = Key>,
+) -> Vec<Option<Bytes>> {
+    let gets = keys.into_iter().map(|key| {
+        let store = store.clone();
+        tokio::spawn(async move { body(store.get(&key).await.unwrap()) })
+    });
+    let mut found = Vec::new();
+    for get in gets.collect::<Vec<_>>() {
+        found.push(get.await.unwrap());
+    }
+    found
 }
 
 /// Waits until it is so.
