@@ -19,6 +19,8 @@ mod shelf;
 mod behind;
 #[path = "stores/contents.rs"]
 mod contents;
+#[path = "stores/forms.rs"]
+mod forms;
 #[path = "stores/invalidated.rs"]
 mod invalidated;
 #[path = "stores/keys.rs"]
@@ -75,6 +77,13 @@ macro_rules! shared {
                 the_latest_of_what_is_put_is_there_for_the_next_process
             }
             behind { nobody_waits_for_a_write a_call_that_is_given_up_harms_no_other }
+            forms {
+                a_head_is_answered_from_a_get_and_freshens_it
+                a_range_is_cut_from_the_whole
+                parts_are_kept_and_grow_into_the_whole
+                variants_of_several_sets_of_fields_are_told_apart
+                a_variant_in_the_language_liked_best_is_found
+            }
             refreshed { what_is_stale_and_far_is_given_at_once_and_refreshed_once }
             near { of_many_callers_at_once_one_looks_far_and_nobody_calls_the_origin }
             invalidated {
