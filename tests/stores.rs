@@ -29,6 +29,8 @@ mod keys;
 mod limits;
 #[path = "stores/near.rs"]
 mod near;
+#[path = "stores/other.rs"]
+mod other;
 #[path = "stores/refreshed.rs"]
 mod refreshed;
 #[path = "stores/time.rs"]
@@ -83,6 +85,7 @@ macro_rules! shared {
                 parts_are_kept_and_grow_into_the_whole
                 variants_of_several_sets_of_fields_are_told_apart
                 a_variant_in_the_language_liked_best_is_found
+                why_it_was_forwarded_is_said_of_what_is_far_as_of_what_is_near
             }
             refreshed { what_is_stale_and_far_is_given_at_once_and_refreshed_once }
             near { of_many_callers_at_once_one_looks_far_and_nobody_calls_the_origin }
@@ -159,6 +162,10 @@ macro_rules! server {
             limits {
                 a_server_keeps_a_record_for_as_long_as_it_is_of_use
                 who_compresses_and_who_does_not_read_each_others
+            }
+            other {
+                what_another_process_stored_is_served_until_it_is_invalidated_here
+                what_another_process_stores_after_an_invalidation_here_counts_as_older
             }
             behind { a_store_that_is_dropped_leaves_neither_task_nor_connection }
         }

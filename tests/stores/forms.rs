@@ -71,6 +71,7 @@ fn world() -> (Calls, Origin) {
     origin(|_, request| async move {
         let response = match request.uri().path() {
             "/digits" => digits(&request),
+            "/stale" => answer(&[("cache-control", "max-age=60"), ("age", "100")], "stale"),
             _ => varied(&request),
         };
         Ok(response.map(boxed))
@@ -84,7 +85,7 @@ fn service(store: Any, origin: &Origin) -> Service {
     BoxCloneService::new(layer.layer(origin.clone()).map_response(|response| response.map(boxed)))
 }
 
-/// What a caller has of an answer, and how it was had; not why it was not stored before.
+/// What a caller has of an answer, and how it was had; why it was forwarded has a rule of its own.
 type Seen = (u16, Vec<(String, String)>, Bytes, String, usize);
 
 fn seen(read: &Read, calls: &Calls) -> Seen {
@@ -92,7 +93,6 @@ fn seen(read: &Read, calls: &Calls) -> Seen {
     fields.retain(|(name, _)| !["age", "date", "cache-status"].contains(&name.as_str()));
     let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
     let fields = fields.into_iter().map(|(name, value)| (name.to_string(), text(value)));
-    // Each look-up further away may find more than the first, which is what it says.
     let how = read.cache_status().split("; ").filter(|part| !part.starts_with("fwd="));
     let how = how.collect::<Vec<_>>().join("; ");
     (read.status(), fields.collect(), read.body.clone(), how, calls.count())
@@ -208,6 +208,7 @@ pub(crate) async fn variants_of_several_sets_of_fields_are_told_apart(row: &Row)
     assert_as_over_memory(row, &script).await;
 }
 
+// FAILS: only what is near is looked through for a language; what is far is fetched again.
 pub(crate) async fn a_variant_in_the_language_liked_best_is_found(row: &Row) {
     let of = |languages: &str| with(get("/language"), "accept-language", languages);
     let script = [
@@ -221,4 +222,42 @@ pub(crate) async fn a_variant_in_the_language_liked_best_is_found(row: &Row) {
         cached(of("fr;q=0.9, de;q=0.8")),
     ];
     assert_as_over_memory(row, &script).await;
+}
+
+// FAILS: what is found only far was looked for once the reason had been settled: it is always `uri-miss`.
+pub(crate) async fn why_it_was_forwarded_is_said_of_what_is_far_as_of_what_is_near(row: &Row) {
+    let device = |device: &str| with(get("/v"), "x-device", device);
+    let mut wrong = Vec::new();
+    for (stored, asked, says) in [
+        (get("/stale"), get("/stale"), "fwd=stale; fwd-status=200; stored"),
+        (
+            get("/digits"),
+            with(get("/digits"), "cache-control", "no-cache"),
+            "fwd=request; fwd-status=304",
+        ),
+        (device("phone"), device("tablet"), "fwd=vary-miss; fwd-status=200; stored"),
+        (ranged("2-5"), ranged("4-8"), "fwd=partial; fwd-status=206; stored"),
+        (get("/digits"), get("/digits?other"), "fwd=uri-miss; fwd-status=200; stored"),
+    ] {
+        let place = row.shared().await;
+        let (_, origin) = world();
+        let mut said = Vec::new();
+        for requests in [vec![&stored, &asked], vec![&stored], vec![&asked]] {
+            // By whoever stored it, and by the next.
+            let in_memory = requests.len() == 2;
+            let opened = place.open().await;
+            let store = if in_memory { Any::new(Memory::default()) } else { opened.store.clone() };
+            let mut service = service(store, &origin);
+            for request in requests {
+                let read = call(&mut service, again(request)).await.unwrap();
+                place.settled().await;
+                said.push(read.cache_status().to_owned());
+            }
+        }
+        assert_eq!(said[1], says, "over memory");
+        if said[3] != says {
+            wrong.push((said[3].clone(), says));
+        }
+    }
+    assert!(wrong.is_empty(), "what was said, and what is right: {wrong:#?}");
 }

@@ -124,6 +124,7 @@ pub(crate) async fn what_is_validated_and_has_changed_is_written_again(row: &Row
     });
     let process = place.process(&origin).await;
     process.ask(get("/")).await;
+    place.settled().await;
     process.ask(with(get("/"), "cache-control", "no-cache")).await;
     let next = place.process(&origin).await;
     let read = next.ask(get("/")).await;

@@ -29,7 +29,7 @@ use tower::{Layer, util::BoxCloneService};
 use crate::{
     any::Any,
     contents::body,
-    shelf::{Settings, Shelf},
+    shelf::{Nowhere, Settings, Shelf},
     support::{BoxedOrigin, Read, Req, boxed, call},
 };
 
@@ -83,7 +83,7 @@ impl Row {
     /// With nobody else: for what counts, or freezes, or looks at everything.
     pub(crate) async fn alone(&self) -> Place {
         let place = self.place(Held::Alone(self.started().write_owned().await));
-        if place.shelf().connects() {
+        if place.shelf().servers() > 0 {
             // Those of tests that have ended.
             eventually("all others are gone", || place.shelf().connections() == 0).await;
         }
@@ -92,19 +92,14 @@ impl Row {
 
     fn place(&self, held: Held) -> Place {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let settings = Settings {
-            namespace: format!("ns-{}", LAST.fetch_add(1, SeqCst)),
-            near: self.near,
-            compress_above: None,
-            // Of another order than all that happens here: what is slow on a busy machine is no failure.
-            read_deadline: Duration::from_secs(10),
-            write_deadline: Duration::from_secs(10),
-        };
+        let namespace = format!("ns-{}", LAST.fetch_add(1, SeqCst));
+        let settings = Settings { near: self.near, ..Settings::of(namespace) };
         Place { row: self.name, held, settings, idle: Arc::default() }
     }
 }
 
 enum Held {
+    Nothing,
     Shared(OwnedRwLockReadGuard<Arc<dyn Shelf>>),
     Alone(OwnedRwLockWriteGuard<Arc<dyn Shelf>>),
 }
@@ -118,12 +113,25 @@ pub(crate) struct Place {
     idle: Arc<AtomicUsize>,
 }
 
+/// That of a process which was told where the servers are.
+impl Place {
+    pub(crate) fn nowhere(settings: Settings) -> Self {
+        Self { row: "another process", held: Held::Nothing, settings, idle: Arc::default() }
+    }
+
+    pub(crate) async fn process_at(&self, store: Any, origin: &Origin) -> Process {
+        let opened = self.connected(store, 3).await;
+        Process::over(opened, origin, |layer| layer)
+    }
+}
+
 pub(crate) type Boxed = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Service = BoxCloneService<Req, Response<Boxed>, BoxError>;
 
 impl Place {
     pub(crate) fn shelf(&self) -> &dyn Shelf {
         match &self.held {
+            Held::Nothing => &Nowhere,
             Held::Shared(shelf) => &***shelf,
             Held::Alone(shelf) => &***shelf,
         }
@@ -141,12 +149,14 @@ impl Place {
 
     pub(crate) async fn open_with(&self, settings: &Settings) -> Opened {
         self.settled().await;
-        let before = self.idle.load(SeqCst);
-        let store = self.shelf().open(settings);
-        if self.shelf().connects() {
-            connected(&store).await;
+        self.connected(self.shelf().open(settings), self.shelf().servers()).await
+    }
+
+    async fn connected(&self, store: Any, servers: usize) -> Opened {
+        if servers > 0 {
+            connected(&store, servers).await;
         }
-        let tasks = alive() - before;
+        let tasks = alive() - self.idle.load(SeqCst);
         self.idle.fetch_add(tasks, SeqCst);
         Opened { store, tasks, idle: Arc::clone(&self.idle) }
     }
@@ -216,13 +226,16 @@ pub(crate) async fn eventually(what: &str, is_so: impl FnMut() -> bool) {
 }
 
 /// Every server that the store has is connected, and what connecting took is done.
-async fn connected(store: &Any) {
+async fn connected(store: &Any, servers: usize) {
     let began = Instant::now();
     while store.ping().await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(10), "it does not connect");
         sleep(Duration::from_millis(1)).await;
     }
-    // Of several servers one may have answered: of so many keys each has some.
+    if servers == 1 {
+        return;
+    }
+    // One of them may have answered: of so many keys each has some.
     let mut at = 0_u32;
     while at < 48 {
         match store.get(&Key::from(&at.to_be_bytes()[..])).await {

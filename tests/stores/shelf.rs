@@ -27,14 +27,42 @@ pub(crate) struct Settings {
     pub(crate) write_deadline: Duration,
 }
 
+impl Settings {
+    pub(crate) fn of(namespace: String) -> Self {
+        Self {
+            namespace,
+            near: Some(16 << 20),
+            compress_above: None,
+            // Of another order than all that happens here: what is slow on a busy machine is no failure.
+            read_deadline: Duration::from_secs(10),
+            write_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The store on the servers at this [address](Shelf::address).
+pub(crate) fn opened(address: &str, settings: &Settings) -> Any {
+    match address.strip_prefix("memcached ") {
+        Some(servers) => memcached(servers.split(' '), settings),
+        None => redis(address, settings),
+    }
+}
+
 /// What all processes share.
 pub(crate) trait Shelf: Send + Sync {
     /// As one more process does it.
-    fn open(&self, settings: &Settings) -> Any;
+    fn open(&self, settings: &Settings) -> Any {
+        opened(&self.address(), settings)
+    }
 
-    /// Whether the store connects before it answers.
-    fn connects(&self) -> bool {
-        false
+    /// How another process finds it.
+    fn address(&self) -> String {
+        unimplemented!("it is in this one")
+    }
+
+    /// How many servers a store connects to before it answers.
+    fn servers(&self) -> usize {
+        0
     }
 
     /// The most bytes of a body that it takes.
@@ -82,6 +110,11 @@ pub(crate) trait Shelf: Send + Sync {
         unimplemented!("nobody connects")
     }
 }
+
+/// Nothing is shared.
+pub(crate) struct Nowhere;
+
+impl Shelf for Nowhere {}
 
 pub(crate) struct InMemory;
 
@@ -151,6 +184,21 @@ fn redis(url: &str, settings: &Settings) -> Any {
     Any::new(builder.connect(url).unwrap())
 }
 
+fn memcached<'a>(servers: impl Iterator<Item = &'a str>, settings: &Settings) -> Any {
+    let mut builder = store::Memcached::builder()
+        .namespace(&*settings.namespace)
+        .read_deadline(settings.read_deadline)
+        .write_deadline(settings.write_deadline);
+    builder = match settings.near {
+        Some(bytes) => builder.near(Memory::bytes(bytes)),
+        None => builder.near_off(),
+    };
+    if let Some(bytes) = settings.compress_above {
+        builder = builder.compress_above(bytes);
+    }
+    Any::new(builder.connect(servers).unwrap())
+}
+
 /// How often it was told to do this.
 fn calls(redis: &Redis, command: &str) -> u64 {
     let stats = redis.command(&["INFO", "commandstats"]);
@@ -183,12 +231,12 @@ fn clients_of(redis: &Redis) -> usize {
 }
 
 impl Shelf for Redis {
-    fn open(&self, settings: &Settings) -> Any {
-        redis(&self.url(), settings)
+    fn address(&self) -> String {
+        self.url()
     }
 
-    fn connects(&self) -> bool {
-        true
+    fn servers(&self) -> usize {
+        1
     }
 
     fn reads(&self) -> u64 {
@@ -228,13 +276,13 @@ impl Shelf for Redis {
 }
 
 impl Shelf for Cluster {
-    fn open(&self, settings: &Settings) -> Any {
+    fn address(&self) -> String {
         let hosts: Vec<_> = self.addrs().iter().map(ToString::to_string).collect();
-        redis(&format!("redis://{}?cluster", hosts.join(",")), settings)
+        format!("redis://{}?cluster", hosts.join(","))
     }
 
-    fn connects(&self) -> bool {
-        true
+    fn servers(&self) -> usize {
+        self.nodes().len()
     }
 
     fn reads(&self) -> u64 {
@@ -321,24 +369,13 @@ fn dump(server: &Memcached) -> Vec<String> {
 }
 
 impl Shelf for Memcacheds {
-    fn open(&self, settings: &Settings) -> Any {
-        let mut builder = store::Memcached::builder()
-            .namespace(&*settings.namespace)
-            .read_deadline(settings.read_deadline)
-            .write_deadline(settings.write_deadline);
-        builder = match settings.near {
-            Some(bytes) => builder.near(Memory::bytes(bytes)),
-            None => builder.near_off(),
-        };
-        if let Some(bytes) = settings.compress_above {
-            builder = builder.compress_above(bytes);
-        }
-        let addrs = self.servers.iter().map(|server| server.addr().to_string());
-        Any::new(builder.connect(addrs).unwrap())
+    fn address(&self) -> String {
+        let addrs: Vec<_> = self.servers.iter().map(|server| server.addr().to_string()).collect();
+        format!("memcached {}", addrs.join(" "))
     }
 
-    fn connects(&self) -> bool {
-        true
+    fn servers(&self) -> usize {
+        self.servers.len()
     }
 
     fn largest(&self) -> usize {
