@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, LazyLock, Mutex, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -25,7 +28,8 @@ use tower::{Layer, util::BoxCloneService};
 
 use crate::{
     any::Any,
-    shelf::{Settings, Shelf},
+    contents::body,
+    shelf::{Nowhere, Settings, Shelf},
     support::{BoxedOrigin, Read, Req, boxed, call},
 };
 
@@ -49,6 +53,21 @@ impl Row {
         self
     }
 
+    /// Whether several processes have it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.name != "memory"
+    }
+
+    /// Whether what is far is a server, and not a [`Map`](crate::map::Map).
+    pub(crate) fn is_on_a_server(&self) -> bool {
+        ["redis", "memcached"].iter().any(|server| self.name.starts_with(server))
+    }
+
+    /// One or the other, by whether something is near.
+    pub(crate) fn near_is<T>(&self, near: T, nothing: T) -> T {
+        if self.near.is_some() { near } else { nothing }
+    }
+
     /// Each row has its servers once for all tests, that starting them does not take all the time.
     fn started(&self) -> Arc<RwLock<Arc<dyn Shelf>>> {
         static ALL: LazyLock<Mutex<HashMap<&str, Started>>> = LazyLock::new(Mutex::default);
@@ -64,7 +83,7 @@ impl Row {
     /// With nobody else: for what counts, or freezes, or looks at everything.
     pub(crate) async fn alone(&self) -> Place {
         let place = self.place(Held::Alone(self.started().write_owned().await));
-        if place.shelf().connects() {
+        if place.shelf().servers() > 0 {
             // Those of tests that have ended.
             eventually("all others are gone", || place.shelf().connections() == 0).await;
         }
@@ -73,19 +92,14 @@ impl Row {
 
     fn place(&self, held: Held) -> Place {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let settings = Settings {
-            namespace: format!("ns-{}", LAST.fetch_add(1, SeqCst)),
-            near: self.near,
-            compress_above: None,
-            // Of another order than all that happens here: what is slow on a busy machine is no failure.
-            read_deadline: Duration::from_secs(10),
-            write_deadline: Duration::from_secs(10),
-        };
+        let namespace = format!("ns-{}", LAST.fetch_add(1, SeqCst));
+        let settings = Settings { near: self.near, ..Settings::of(namespace) };
         Place { row: self.name, held, settings, idle: Arc::default() }
     }
 }
 
 enum Held {
+    Nothing,
     Shared(OwnedRwLockReadGuard<Arc<dyn Shelf>>),
     Alone(OwnedRwLockWriteGuard<Arc<dyn Shelf>>),
 }
@@ -99,15 +113,33 @@ pub(crate) struct Place {
     idle: Arc<AtomicUsize>,
 }
 
+/// That of a process which was told where the servers are.
+impl Place {
+    pub(crate) fn nowhere(settings: Settings) -> Self {
+        Self { row: "another process", held: Held::Nothing, settings, idle: Arc::default() }
+    }
+
+    pub(crate) async fn process_at(&self, store: Any, origin: &Origin) -> Process {
+        let opened = self.connected(store, 3).await;
+        Process::over(opened, origin, |layer| layer)
+    }
+}
+
 pub(crate) type Boxed = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Service = BoxCloneService<Req, Response<Boxed>, BoxError>;
 
 impl Place {
     pub(crate) fn shelf(&self) -> &dyn Shelf {
         match &self.held {
+            Held::Nothing => &Nowhere,
             Held::Shared(shelf) => &***shelf,
             Held::Alone(shelf) => &***shelf,
         }
+    }
+
+    /// What the server calls this key.
+    pub(crate) fn wire(&self, key: &Key) -> String {
+        format!("{}:{}", self.settings.namespace, key.name())
     }
 
     /// One more store on the same, as another process has it.
@@ -117,12 +149,14 @@ impl Place {
 
     pub(crate) async fn open_with(&self, settings: &Settings) -> Opened {
         self.settled().await;
-        let before = self.idle.load(SeqCst);
-        let store = self.shelf().open(settings);
-        if self.shelf().connects() {
-            connected(&store).await;
+        self.connected(self.shelf().open(settings), self.shelf().servers()).await
+    }
+
+    async fn connected(&self, store: Any, servers: usize) -> Opened {
+        if servers > 0 {
+            connected(&store, servers).await;
         }
-        let tasks = alive() - before;
+        let tasks = alive() - self.idle.load(SeqCst);
         self.idle.fetch_add(tasks, SeqCst);
         Opened { store, tasks, idle: Arc::clone(&self.idle) }
     }
@@ -155,6 +189,32 @@ pub(crate) fn alive() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
+/// Polls it once; `None`: it has to be waited for.
+pub(crate) async fn once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Looks all of these up at once.
+pub(crate) async fn looked_up(
+    store: &Any,
+    keys: impl IntoIterator<Item = Key>,
+) -> Vec<Option<Bytes>> {
+    let gets = keys.into_iter().map(|key| {
+        let store = store.clone();
+        tokio::spawn(async move { body(store.get(&key).await.unwrap()) })
+    });
+    let mut found = Vec::new();
+    for get in gets.collect::<Vec<_>>() {
+        found.push(get.await.unwrap());
+    }
+    found
+}
+
 /// Waits until it is so.
 pub(crate) async fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     let mut is_so = is_so;
@@ -166,13 +226,16 @@ pub(crate) async fn eventually(what: &str, is_so: impl FnMut() -> bool) {
 }
 
 /// Every server that the store has is connected, and what connecting took is done.
-async fn connected(store: &Any) {
+async fn connected(store: &Any, servers: usize) {
     let began = Instant::now();
     while store.ping().await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(10), "it does not connect");
         sleep(Duration::from_millis(1)).await;
     }
-    // Of several servers one may have answered: of so many keys each has some.
+    if servers == 1 {
+        return;
+    }
+    // One of them may have answered: of so many keys each has some.
     let mut at = 0_u32;
     while at < 48 {
         match store.get(&Key::from(&at.to_be_bytes()[..])).await {

@@ -1,6 +1,12 @@
 //! Where a store keeps things, seen from its own side: the server with its keys, its counts, its clients.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
 
 use seawall::store::{self, Guarded, Memory, Tiered};
 
@@ -21,14 +27,42 @@ pub(crate) struct Settings {
     pub(crate) write_deadline: Duration,
 }
 
+impl Settings {
+    pub(crate) fn of(namespace: String) -> Self {
+        Self {
+            namespace,
+            near: Some(16 << 20),
+            compress_above: None,
+            // Of another order than all that happens here: what is slow on a busy machine is no failure.
+            read_deadline: Duration::from_secs(10),
+            write_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The store on the servers at this [address](Shelf::address).
+pub(crate) fn opened(address: &str, settings: &Settings) -> Any {
+    match address.strip_prefix("memcached ") {
+        Some(servers) => memcached(servers.split(' '), settings),
+        None => redis(address, settings),
+    }
+}
+
 /// What all processes share.
 pub(crate) trait Shelf: Send + Sync {
     /// As one more process does it.
-    fn open(&self, settings: &Settings) -> Any;
+    fn open(&self, settings: &Settings) -> Any {
+        opened(&self.address(), settings)
+    }
 
-    /// Whether the store connects before it answers.
-    fn connects(&self) -> bool {
-        false
+    /// How another process finds it.
+    fn address(&self) -> String {
+        unimplemented!("it is in this one")
+    }
+
+    /// How many servers a store connects to before it answers.
+    fn servers(&self) -> usize {
+        0
     }
 
     /// The most bytes of a body that it takes.
@@ -66,11 +100,21 @@ pub(crate) trait Shelf: Send + Sync {
         unimplemented!("{key} {}", value.len())
     }
 
+    /// Forgets everything, of whomever.
+    fn clear(&self) {
+        unimplemented!("it has nothing of others")
+    }
+
     /// How many connections it has, that of whoever asks left aside.
     fn connections(&self) -> usize {
         unimplemented!("nobody connects")
     }
 }
+
+/// Nothing is shared.
+pub(crate) struct Nowhere;
+
+impl Shelf for Nowhere {}
 
 pub(crate) struct InMemory;
 
@@ -140,6 +184,21 @@ fn redis(url: &str, settings: &Settings) -> Any {
     Any::new(builder.connect(url).unwrap())
 }
 
+fn memcached<'a>(servers: impl Iterator<Item = &'a str>, settings: &Settings) -> Any {
+    let mut builder = store::Memcached::builder()
+        .namespace(&*settings.namespace)
+        .read_deadline(settings.read_deadline)
+        .write_deadline(settings.write_deadline);
+    builder = match settings.near {
+        Some(bytes) => builder.near(Memory::bytes(bytes)),
+        None => builder.near_off(),
+    };
+    if let Some(bytes) = settings.compress_above {
+        builder = builder.compress_above(bytes);
+    }
+    Any::new(builder.connect(servers).unwrap())
+}
+
 /// How often it was told to do this.
 fn calls(redis: &Redis, command: &str) -> u64 {
     let stats = redis.command(&["INFO", "commandstats"]);
@@ -172,12 +231,12 @@ fn clients_of(redis: &Redis) -> usize {
 }
 
 impl Shelf for Redis {
-    fn open(&self, settings: &Settings) -> Any {
-        redis(&self.url(), settings)
+    fn address(&self) -> String {
+        self.url()
     }
 
-    fn connects(&self) -> bool {
-        true
+    fn servers(&self) -> usize {
+        1
     }
 
     fn reads(&self) -> u64 {
@@ -207,19 +266,23 @@ impl Shelf for Redis {
         assert!(self.command_bytes(&[b"SET", key.as_bytes(), value]).is_ok());
     }
 
+    fn clear(&self) {
+        assert!(self.command(&["FLUSHALL"]).is_ok());
+    }
+
     fn connections(&self) -> usize {
         clients_of(self)
     }
 }
 
 impl Shelf for Cluster {
-    fn open(&self, settings: &Settings) -> Any {
+    fn address(&self) -> String {
         let hosts: Vec<_> = self.addrs().iter().map(ToString::to_string).collect();
-        redis(&format!("redis://{}?cluster", hosts.join(",")), settings)
+        format!("redis://{}?cluster", hosts.join(","))
     }
 
-    fn connects(&self) -> bool {
-        true
+    fn servers(&self) -> usize {
+        self.nodes().len()
     }
 
     fn reads(&self) -> u64 {
@@ -246,6 +309,10 @@ impl Shelf for Cluster {
 
     fn set_value(&self, key: &str, value: &[u8]) {
         self.nodes()[self.node_of(key)].set_value(key, value);
+    }
+
+    fn clear(&self) {
+        self.nodes().iter().for_each(Shelf::clear);
     }
 
     fn connections(&self) -> usize {
@@ -276,25 +343,39 @@ fn connections(server: &Memcached) -> usize {
     server.stat("curr_connections").parse().unwrap()
 }
 
-impl Shelf for Memcacheds {
-    fn open(&self, settings: &Settings) -> Any {
-        let mut builder = store::Memcached::builder()
-            .namespace(&*settings.namespace)
-            .read_deadline(settings.read_deadline)
-            .write_deadline(settings.write_deadline);
-        builder = match settings.near {
-            Some(bytes) => builder.near(Memory::bytes(bytes)),
-            None => builder.near_off(),
-        };
-        if let Some(bytes) = settings.compress_above {
-            builder = builder.compress_above(bytes);
+/// The keys that it has, expired ones among them.
+fn dump(server: &Memcached) -> Vec<String> {
+    loop {
+        // What is sent behind it, it may never read.
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"lru_crawler metadump all\r\n").unwrap();
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        let (mut keys, mut is_busy) = (Vec::new(), false);
+        for line in lines {
+            is_busy = line.starts_with("BUSY");
+            if is_busy || line == "END" {
+                break;
+            }
+            let key = line.split(' ').next().unwrap();
+            // It is encoded as in a URI; none of ours has anything else to encode.
+            keys.push(key.strip_prefix("key=").unwrap().replace("%3A", ":"));
         }
-        let addrs = self.servers.iter().map(|server| server.addr().to_string());
-        Any::new(builder.connect(addrs).unwrap())
+        // Its own crawler may be about.
+        if !is_busy {
+            return keys;
+        }
+    }
+}
+
+impl Shelf for Memcacheds {
+    fn address(&self) -> String {
+        let addrs: Vec<_> = self.servers.iter().map(|server| server.addr().to_string()).collect();
+        format!("memcached {}", addrs.join(" "))
     }
 
-    fn connects(&self) -> bool {
-        true
+    fn servers(&self) -> usize {
+        self.servers.len()
     }
 
     fn largest(&self) -> usize {
@@ -319,14 +400,12 @@ impl Shelf for Memcacheds {
     fn keys(&self) -> BTreeMap<String, Option<Duration>> {
         let mut keys = BTreeMap::new();
         for server in &self.servers {
-            let dump = server.text("lru_crawler metadump all\r\n");
-            for line in dump.lines().filter(|line| line.starts_with("key=")) {
-                let key = line.split(' ').next().unwrap().strip_prefix("key=").unwrap();
+            for key in dump(server) {
                 let left = server.text(&format!("mg {key} t\r\n"));
                 // One that has expired is listed until it is looked for.
                 let Some(left) = left.strip_prefix("HD t") else { continue };
                 let left = left.lines().next().unwrap().parse().ok().map(Duration::from_secs);
-                keys.insert(key.to_owned(), left);
+                keys.insert(key, left);
             }
         }
         keys
@@ -352,6 +431,15 @@ impl Shelf for Memcacheds {
             request.extend_from_slice(value);
             request.extend_from_slice(b"\r\n");
             assert!(server.bytes(&request).starts_with(b"HD"));
+        }
+    }
+
+    fn clear(&self) {
+        for server in &self.servers {
+            // `flush_all` would take what comes in the same second with it.
+            for key in dump(server) {
+                server.text(&format!("md {key}\r\n"));
+            }
         }
     }
 
