@@ -12,6 +12,7 @@ use std::{
 
 use fastrand::Rng;
 use seawall::{
+    Rejected,
     circuit_breaker::State,
     store::{Key, Store},
 };
@@ -157,7 +158,7 @@ async fn a_server_that_loads_for_long_is_left_alone_and_found_again() {
     println!("LOADING\n  miss healthy {healthy}\n  miss once open {dark}");
     assert_eq!(peer.shared.gets.load(SeqCst) - gets, reached, "after it is open nobody asks it");
     assert!(reached <= 5, "{reached}");
-    assert!(dark.at(99) <= healthy.at(99) + tenfold(1), "{dark} after {healthy}");
+    dark.assert_near(&healthy, tenfold(1), "LOADING");
     peer.shared.loads.store(false, SeqCst);
     let took = stack.closes().await;
     println!("  closes after {took:.1?} (goal 2 s)");
@@ -178,23 +179,27 @@ async fn one_failure_in_a_hundred_over_a_socket_never_opens_the_breaker() {
         callers.push(tokio::spawn(async move {
             let mut tick = interval(ms(1));
             tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-            let mut calls = 0_u64;
+            let (mut calls, mut refused) = (0_u64, 0);
             while Instant::now() < ends {
                 tick.tick().await;
                 let key = Key::from(&[caller.to_be_bytes(), calls.to_be_bytes()].concat()[..]);
-                let _ = store.get(&key).await;
+                if let Err(error) = store.get(&key).await {
+                    refused += u64::from(Rejected::find(&*error).is_some());
+                }
                 calls += 1;
             }
-            calls
+            (calls, refused)
         }));
     }
-    let mut calls = 0;
+    let (mut calls, mut refused) = (0, 0);
     for caller in callers {
-        calls += caller.await.unwrap();
+        let (made, of_these) = caller.await.unwrap();
+        (calls, refused) = (calls + made, refused + of_these);
     }
     let (gets, failed) = (peer.shared.gets.load(SeqCst), peer.shared.failed.load(SeqCst));
     println!("over a socket: {} calls/s, {failed} of {gets} failed", calls / 5);
     assert!(failed * 200 > gets && failed * 50 < gets, "{failed} of {gets}");
-    assert_eq!(gets, calls, "none was refused");
-    assert_eq!((stack.told().opened, stack.state()), (0, State::Closed));
+    // One that this machine has kept for 50 ms may not have been sent.
+    assert!(gets * 100 > calls * 99, "{gets} of {calls}");
+    assert_eq!((refused, stack.told().opened, stack.state()), (0, 0, State::Closed));
 }
