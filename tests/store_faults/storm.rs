@@ -19,7 +19,7 @@ use seawall::{
     circuit_breaker::State,
     store::{Key, Memcached, Record, Redis},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     entries::records,
@@ -176,16 +176,16 @@ async fn both<S: Remote>(place: Place<'_, S>, gets: usize, in_mid_reply: usize) 
     proxy.set(Fault::Latency { requests: ms(0), replies: ms(4) });
     let (mut mid, mut all, mut waited) = (0, 0, 0);
     let (before, began) = (answered(), Instant::now());
-    while mid < in_mid_reply {
+    while mid < in_mid_reply as u64 {
+        assert!(all < 20 * in_mid_reply, "{what}: {mid} of {all}");
         let tally = storm(&proxied, &known, in_mid_reply, GiveUp::Micros(12_000)).await;
         assert_good(&tally, in_mid_reply, what);
-        waited += tally.right.load(Relaxed);
+        waited += (tally.right.load(Relaxed) + tally.failed.load(Relaxed)) as u64;
         all += in_mid_reply;
-        mid += tally.under_way.load(Relaxed);
+        // What the server has answered and nobody took was given up while its reply was on its way.
+        sleep(ms(20)).await;
+        mid = (answered() - before).saturating_sub(waited);
     }
-    // Those that were given up reached it as well: their replies were on their way.
-    until("it has answered all of them", async || answered() - before >= (mid + waited) as u64)
-        .await;
     println!("{what}, in mid-reply: {mid} of {all} given up, {:.1?}", began.elapsed());
     assert!(proxy.counts().delayed > 100, "{:?}", proxy.counts());
 
