@@ -2,6 +2,7 @@
 //! read-only, failed over, slow, cut off and restarted. Each test asserts that the fault was met.
 #![cfg(all(feature = "redis", feature = "memcached"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "its modules use one another")]
 
 mod support;
 

@@ -40,7 +40,6 @@ impl Outage {
         stack.times(paths("warm", WARM)).await;
         stack.settled().await;
         let hits = stack.times(paths("warm", WARM)).await;
-        assert_eq!(stack.calls(), 200 + WARM, "{what}");
         let other = Stack::over(make(false)).await;
         for path in paths("warm", WARM) {
             until("all is far", async || {
@@ -49,7 +48,10 @@ impl Outage {
             .await;
         }
         let before = (stack.told(), stack.store.health().failures);
-        assert_eq!((before.0.failed, before.1), (0, 0), "{what}: {:?}", stack.told());
+        // A busy machine may have kept one or another for 50 ms.
+        let late = before.1 as usize;
+        assert!(late <= 5 && before.0.opened == 0, "{what}: {:?}", stack.told());
+        assert!(stack.calls() <= 200 + WARM + late, "{what}: {}", stack.calls());
 
         act(Step::Break);
         let mut early = Vec::new();
@@ -57,7 +59,7 @@ impl Outage {
             assert!(early.len() < 100, "it stays closed: {:?}", stack.told());
             early.push(stack.ask(&format!("/early/{}", early.len())).await.1);
         }
-        let failures = stack.store.health().failures;
+        let failures = stack.store.health().failures - before.1;
         let early = Times::new(early);
         println!("  miss healthy       {healthy}\n  miss until it opens {early}");
         // Beside the fifth there may be writes under way, of which each may fail twice.
@@ -65,7 +67,7 @@ impl Outage {
         assert!(early.longest() <= healthy.longest() + tenfold(50), "{what}: {early}");
         let told = stack.told();
         assert_eq!((told.opened, told.in_a_row), (1, 1), "{what}: {told:?}");
-        assert!(told.failed > 0, "{what}: {told:?}");
+        assert!(told.failed > before.0.failed, "{what}: {told:?}");
 
         let (calls, told) = (stack.calls(), stack.told());
         let mut dark = Vec::new();
@@ -77,9 +79,9 @@ impl Outage {
         let (count, dark) = (dark.len(), Times::new(dark));
         let served = stack.times(paths("warm", WARM)).await;
         println!(
-            "  miss once open     {dark}\n  hit healthy        {hits}\n  hit once open      {served}"
+            "  miss once open     {dark}\n  warm healthy       {hits}\n  warm once open     {served}"
         );
-        assert!(dark.at(99) <= healthy.at(99) + tenfold(1), "{what}: {dark} after {healthy}");
+        dark.assert_near(&healthy, tenfold(1), what);
         assert!(dark.longer_than(healthy.at(99) + ms(25)) <= 5, "{what}: {dark}");
         // What is near costs the origin nothing, what is not a call each.
         let fetched = if near { count } else { count + WARM };
@@ -224,7 +226,7 @@ async fn a_redis_that_loads_its_data() {
         "loading\n  miss healthy  {healthy}\n  miss meanwhile {dark}\n  closes after  {took:.1?} (goal 2 s)"
     );
     assert!(server.log().contains("Loading RDB"), "{}", server.log());
-    assert!(dark.at(99) <= healthy.at(99) + tenfold(1), "{dark} after {healthy}");
+    dark.assert_near(&healthy, tenfold(1), "loading");
     assert!(took <= tenfold(2_000), "{took:?}");
     assert_eq!(stack.ask("/warm/0").await.0.cache_status(), "hit");
 }

@@ -16,7 +16,8 @@ use super::{
 use crate::support::servers::{Memcached, Redis};
 
 const CALLERS: usize = 10_000;
-const ORIGIN: Setup = Setup { takes: ms(100), ..PLAIN };
+/// Time for all of them to arrive.
+const ORIGIN: Setup = Setup { takes: ms(2_000), ..PLAIN };
 
 async fn herd<S: Remote>(what: &str, store: S, freeze: impl FnOnce()) {
     let stack = Stack::with(store, ORIGIN).await;
@@ -27,7 +28,7 @@ async fn herd<S: Remote>(what: &str, store: S, freeze: impl FnOnce()) {
     println!("{what}: {frozen} after {healthy}");
     assert_eq!(stack.calls(), 2, "{what}: one call");
     assert!(stack.told().failed > 0, "{what}: {:?}", stack.told());
-    assert!(frozen.longest() <= healthy.longest() + tenfold(50 + 100), "{what}: {frozen}");
+    assert!(frozen.longest() <= healthy.longest() + tenfold(100), "{what}: {frozen}");
 }
 
 async fn at_once<S: Remote>(stack: &Stack<S>, path: &'static str) -> Vec<std::time::Duration> {
@@ -101,7 +102,7 @@ async fn two_hundred_keys_that_are_near_are_served_while_redis_dies_and_comes_ba
     server.restart();
     phase(&stack, "back", 20).await;
     let took = stack.closes().await;
-    phase(&stack, "well again", 20).await;
+    phase(&stack, "well-again", 20).await;
     ends.store(true, SeqCst);
     let mut times = Vec::new();
     for caller in callers {

@@ -27,11 +27,11 @@ async fn thirty_ms<S: Remote>(what: &str, store: S, proxy: &FaultProxy) {
     println!("{what}, 30 ms: hit {slow_hits} after {hits}\n  miss {slow_misses} after {misses}");
     assert!(proxy.counts().delayed >= 100, "{:?}", proxy.counts());
     assert!(slow_hits.at(50) >= ms(29) && slow_misses.at(50) >= ms(29), "{slow_hits}");
-    assert!(slow_hits.at(99) <= hits.at(99) + tenfold(30), "{slow_hits}");
-    assert!(slow_misses.at(99) <= misses.at(99) + tenfold(30), "{slow_misses}");
+    slow_hits.assert_near(&hits, tenfold(30), what);
+    slow_misses.assert_near(&misses, tenfold(30), what);
     // One that this machine has kept waiting for 20 ms more was not answered in time.
     let failed = stack.store.health().failures;
-    assert!(failed <= 5, "{failed}");
+    assert!(failed <= 30, "{failed}");
     assert!(stack.calls() - calls <= 50 + failed as usize, "{}", stack.calls());
     assert_eq!((stack.told().opened, stack.state()), (0, State::Closed));
 }
@@ -82,7 +82,7 @@ async fn flapping<S: Remote>(what: &str, store: S, proxy: &FaultProxy) {
     );
     assert!(cut >= 1, "{:?}", proxy.counts());
     assert!(stack.told().failed > 0, "{:?}", stack.told());
-    assert!(times.at(99) <= healthy.at(99) + tenfold(50), "{times}");
+    times.assert_near(&healthy, tenfold(50), what);
     // It backs off: about one attempt for each second up, and not one for each call.
     assert!(accepted <= 15, "{accepted}");
     let before = stack.calls();

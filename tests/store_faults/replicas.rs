@@ -47,7 +47,7 @@ async fn a_read_only_replica_is_read_and_once_promoted_written_again() {
     assert!(stack.seen.said("READONLY") > 0, "{:?}", stack.told());
     assert!(!stack.store.health().writes);
     assert_eq!((stack.state(), stack.told().opened), (State::Closed, 0));
-    assert!(misses.at(99) <= healthy.at(99) + tenfold(50), "{misses} after {healthy}");
+    misses.assert_near(&healthy, tenfold(50), "read-only");
     let dbsize = |server: &crate::support::servers::Redis| server.command(&["DBSIZE"]).integer();
     assert_eq!(dbsize(&pair.replica), 100);
     pair.promote();
@@ -80,7 +80,7 @@ async fn by_sentinel_the_next_master_is_found() {
             let dark = Times::new(dark);
             println!("failed over: another master after {:.1?}", began.elapsed());
             println!("  miss {dark} after {healthy}");
-            assert!(dark.at(99) <= healthy.at(99) + tenfold(1), "{dark} after {healthy}");
+            dark.assert_near(&healthy, tenfold(1), "failed over");
             let took = stack.closes().await;
             println!("  closes {took:.1?} after the other is master (goal 2 s)");
             assert!(took <= tenfold(2_000), "{took:?}");

@@ -108,7 +108,9 @@ impl Seen {
 
 impl Observer for Seen {
     fn on_event(&self, event: &Event<'_>) {
-        let add = |count: &AtomicU64| drop(count.fetch_add(1, SeqCst));
+        let add = |count: &AtomicU64| {
+            count.fetch_add(1, SeqCst);
+        };
         match event {
             Event::Hit => add(&self.hits),
             Event::Miss => add(&self.misses),
@@ -292,7 +294,7 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// `/prefix/0` to `/prefix/count`.
-pub fn paths(prefix: &str, count: usize) -> impl Iterator<Item = String> + use<'_> {
+pub fn paths(prefix: &str, count: usize) -> impl Iterator<Item = String> + Clone + use<'_> {
     (0..count).map(move |number| format!("/{prefix}/{number}"))
 }
 
@@ -314,6 +316,17 @@ impl Times {
 
     pub fn longest(&self) -> Duration {
         self.0[self.0.len() - 1]
+    }
+
+    /// Whether they are more than those of a healthy store by no more than this; of the slowest, beside
+    /// what a busy machine adds, which is less than any deadline.
+    pub fn assert_near(&self, healthy: &Self, added: Duration, what: &str) {
+        assert!(self.at(50) <= healthy.at(50) + added, "{what}: {self} after {healthy}");
+        assert!(self.at(90) <= healthy.longest() + added, "{what}: {self} after {healthy}");
+        assert!(
+            self.at(99) <= healthy.longest() + added + ms(30),
+            "{what}: {self} after {healthy}"
+        );
     }
 
     pub fn longer_than(&self, limit: Duration) -> usize {

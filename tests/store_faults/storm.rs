@@ -1,10 +1,13 @@
 //! Look-ups that are given up at any moment: nobody gets the answer to another's question.
 
 use std::{
+    collections::BTreeMap,
+    error::Error,
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Poll,
@@ -14,23 +17,23 @@ use std::{
 use fastrand::Rng;
 use seawall::{
     circuit_breaker::State,
-    store::{Key, Record},
+    store::{Key, Memcached, Record, Redis},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     entries::records,
-    gone::{addr, store},
-    memcached,
+    gone::addr,
     stack::{Remote, ms, paths, until},
 };
 use crate::support::{
     fault_proxy::{Fault, FaultProxy},
-    servers::{Memcached, Redis},
+    servers,
 };
 
 const KEYS: usize = 512;
 const CALLERS: u64 = 32;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -41,6 +44,7 @@ struct Tally {
     failed: AtomicUsize,
     missing: AtomicUsize,
     wrong: AtomicUsize,
+    errors: Mutex<BTreeMap<String, usize>>,
 }
 
 /// What is known to lie far.
@@ -53,6 +57,12 @@ fn is(found: &Record, known: &Record) -> bool {
         }
         _ => false,
     }
+}
+
+/// An error with its causes.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// When a look-up is given up.
@@ -82,7 +92,7 @@ async fn polled<F: Future>(work: F, mut polls: usize) -> Option<F::Output> {
     .await
 }
 
-/// `gets` look-ups by many callers, of which every other one is given up. Those that are counted in
+/// `gets` look-ups by many callers, of which about half are given up. Those that are counted in
 /// microseconds are each for a key of the caller's own: none is shared.
 async fn storm<S: Remote>(store: &S, known: &Known, gets: usize, give_up: GiveUp) -> Arc<Tally> {
     let (tally, left) = (Arc::<Tally>::default(), Arc::new(AtomicU64::new(gets as u64)));
@@ -100,10 +110,9 @@ async fn storm<S: Remote>(store: &S, known: &Known, gets: usize, give_up: GiveUp
                         GiveUp::Micros(_) => &known[own],
                     };
                     let get = store.get(key);
-                    let found = match (rng.bool(), give_up) {
-                        (false, _) => Some(get.await),
-                        (true, GiveUp::Polls(most)) => polled(get, rng.usize(..=most)).await,
-                        (true, GiveUp::Micros(most)) => {
+                    let found = match give_up {
+                        GiveUp::Polls(most) => polled(get, rng.usize(..=most)).await,
+                        GiveUp::Micros(most) => {
                             let began = Instant::now();
                             let found = timeout(Duration::from_micros(rng.u64(..most)), get).await;
                             if found.is_err() && began.elapsed() >= ms(1) {
@@ -121,7 +130,11 @@ async fn storm<S: Remote>(store: &S, known: &Known, gets: usize, give_up: GiveUp
                         Some(Err(error)) if format!("{error:?}").contains("OtherKey") => {
                             &tally.wrong
                         }
-                        Some(Err(_)) => &tally.failed,
+                        Some(Err(error)) => {
+                            let mut errors = tally.errors.lock().unwrap();
+                            *errors.entry(chain(&*error)).or_default() += 1;
+                            &tally.failed
+                        }
                     };
                     count.fetch_add(1, Relaxed);
                 }
@@ -159,25 +172,25 @@ async fn both<S: Remote>(place: Place<'_, S>, gets: usize, in_mid_reply: usize) 
     println!("{what}: {gets} look-ups in {:.1?}: {tally:?}", began.elapsed());
     assert_good(&tally, gets, what);
 
-    // Replies take 4 ms, and look-ups are given up within 5.
+    // Replies take 4 ms, and look-ups are given up within 12.
     proxy.set(Fault::Latency { requests: ms(0), replies: ms(4) });
     let (mut mid, mut all, mut waited) = (0, 0, 0);
     let (before, began) = (answered(), Instant::now());
-    while mid < in_mid_reply {
-        let tally = storm(&proxied, &known, in_mid_reply, GiveUp::Micros(6_000)).await;
+    while mid < in_mid_reply as u64 {
+        assert!(all < 20 * in_mid_reply, "{what}: {mid} of {all}");
+        let tally = storm(&proxied, &known, in_mid_reply, GiveUp::Micros(12_000)).await;
         assert_good(&tally, in_mid_reply, what);
-        waited += tally.right.load(Relaxed);
+        waited += (tally.right.load(Relaxed) + tally.failed.load(Relaxed)) as u64;
         all += in_mid_reply;
-        mid += tally.under_way.load(Relaxed);
+        // What the server has answered and nobody took was given up while its reply was on its way.
+        sleep(ms(20)).await;
+        mid = (answered() - before).saturating_sub(waited);
     }
-    // Those that were given up reached it as well: their replies were on their way.
-    until("it has answered all of them", async || answered() - before >= (mid + waited) as u64)
-        .await;
     println!("{what}, in mid-reply: {mid} of {all} given up, {:.1?}", began.elapsed());
     assert!(proxy.counts().delayed > 100, "{:?}", proxy.counts());
 
     // Large replies in small pieces, which are given up between two of these.
-    proxy.set(Fault::Bandwidth(8 << 20));
+    proxy.set(Fault::Bandwidth(32 << 20));
     let tally = storm(&proxied, &known, in_mid_reply / 2, GiveUp::Micros(20_000)).await;
     println!("{what}, piecemeal: {tally:?}, {:?}", proxy.counts());
     let wrong = tally.wrong.load(Relaxed) + tally.missing.load(Relaxed);
@@ -198,9 +211,8 @@ async fn both<S: Remote>(place: Place<'_, S>, gets: usize, in_mid_reply: usize) 
 fn assert_good(tally: &Tally, gets: usize, what: &str) {
     let of = |count: &AtomicUsize| count.load(Relaxed);
     assert_eq!((of(&tally.wrong), of(&tally.missing)), (0, 0), "{what}: {tally:?}");
-    assert!(of(&tally.given_up) * 4 > gets, "{what}: {tally:?}");
-    // A look-up that this machine has not finished within 50 ms, of some thousand at once.
-    assert!(of(&tally.failed) * 20 <= gets, "{what}: {tally:?}");
+    assert!(of(&tally.given_up) * 3 > gets, "{what}: {tally:?}");
+    assert!(of(&tally.failed) * 100 <= gets, "{what}: {tally:?}");
 }
 
 /// A tenth, unless told otherwise: a debug build takes a minute for a million.
@@ -213,21 +225,27 @@ fn look_ups() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_up_look_ups_in_redis_leave_every_answer_with_its_question() {
-    let server = Redis::start();
+    let server = servers::Redis::start();
     let proxy = FaultProxy::before(addr(&server)).await;
-    let (direct, url) = (store(&server.url(), false), format!("redis://{}", proxy.addr()));
-    let (proxied, answered) = (store(&url, false), || super::breaker::gets(&server));
+    // A busy machine must not open the breaker.
+    let store =
+        |url: String| Redis::builder().near_off().read_deadline(PATIENCE).connect(&url).unwrap();
+    let (direct, proxied) = (store(server.url()), store(format!("redis://{}", proxy.addr())));
+    let answered = || super::breaker::gets(&server);
     let place = Place { what: "redis", direct, proxied, proxy: &proxy, answered: &answered };
-    both(place, look_ups(), 6_000).await;
+    both(place, look_ups(), 10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn given_up_look_ups_in_memcached_leave_every_answer_with_its_question() {
-    let server = Memcached::start();
+    let server = servers::Memcached::start();
     let proxy = FaultProxy::before(server.addr()).await;
-    let direct = memcached::store(server.addr(), false);
-    let proxied = memcached::store(proxy.addr(), false);
+    let store = |addr: SocketAddr| {
+        let builder = Memcached::builder().near_off().read_deadline(PATIENCE);
+        builder.connect([addr.to_string()]).unwrap()
+    };
+    let (direct, proxied) = (store(server.addr()), store(proxy.addr()));
     let answered = || server.stat("cmd_get").parse().unwrap();
     let place = Place { what: "memcached", direct, proxied, proxy: &proxy, answered: &answered };
-    both(place, look_ups(), 6_000).await;
+    both(place, look_ups(), 10_000).await;
 }
