@@ -54,8 +54,6 @@ pub use self::key::{Key, KeyWriter};
 pub use self::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
-#[cfg(feature = "remote")]
-pub(crate) use self::record::MOST_SETS;
 pub use self::record::{Entry, Record, Variants};
 #[cfg(feature = "remote")]
 pub(crate) use self::record::MOST_SETS;
