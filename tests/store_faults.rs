@@ -34,3 +34,5 @@ mod stack;
 mod storm;
 #[path = "store_faults/table.rs"]
 mod table;
+#[path = "store_faults/times.rs"]
+mod times;

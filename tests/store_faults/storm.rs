@@ -215,7 +215,8 @@ fn assert_good(tally: &Tally, gets: usize, what: &str) {
     assert!(of(&tally.failed) * 100 <= gets, "{what}: {tally:?}");
 }
 
-/// A tenth, unless told otherwise: a debug build takes a minute for a million.
+/// A tenth of half a million, unless told otherwise: that takes a debug build a minute for each server, and
+/// a release build seconds.
 fn look_ups() -> usize {
     match std::env::var_os("SEAWALL_WHOLE_STORM") {
         Some(_) => 500_000,
