@@ -43,6 +43,8 @@ pub use self::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
 pub use self::record::{Entry, Record, Variants};
+#[cfg(feature = "remote")]
+pub(crate) use self::record::MOST_SETS;
 pub(crate) use self::record::{Head, Sharing};
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder};

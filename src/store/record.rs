@@ -355,7 +355,7 @@ pub struct Variants {
 }
 
 /// The most sets of names that are told apart; an older one is forgotten.
-const MOST_SETS: usize = 4;
+pub(crate) const MOST_SETS: usize = 4;
 
 impl Variants {
     pub(crate) fn sets(&self) -> &[Names] {

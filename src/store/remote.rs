@@ -39,7 +39,7 @@ impl<S: Server> Store for Remote<S> {
     async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
         let wire = self.wire(key);
         let Some(bytes) = self.server.get(&wire).await? else { return Ok(None) };
-        match self.layout.read(key, bytes, Clocks::read()) {
+        match self.layout.read(key, &bytes, Clocks::read()) {
             Ok(record) => Ok(Some(record)),
             Err(unreadable) => {
                 // Nobody can read it.
