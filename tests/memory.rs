@@ -12,6 +12,9 @@ mod fills;
 mod invalidations;
 #[path = "memory/outgrown.rs"]
 mod outgrown;
+#[cfg(feature = "remote")]
+#[path = "memory/records.rs"]
+mod records;
 
 /// Counts what every thread of this process allocates.
 #[global_allocator]
