@@ -1,5 +1,7 @@
 //! Gateways that share a store: what one keeps the others find, and what is apart stays apart.
 
+#[path = "stores/answers.rs"]
+mod answers;
 #[path = "stores/example.rs"]
 mod example;
 #[path = "stores/faults.rs"]
@@ -8,20 +10,17 @@ mod faults;
 mod invalidation;
 #[path = "stores/layouts.rs"]
 mod layouts;
+#[path = "stores/places.rs"]
+mod places;
 #[path = "stores/refusals.rs"]
 mod refusals;
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
-use tokio::sync::mpsc;
-use tonic::transport::Endpoint;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    real::servers::{Cluster, Memcached, Redis, Sentinel},
-    shop::{FIND, Shop, call},
+    real::servers::{Memcached, Redis},
     support::*,
 };
 
@@ -127,100 +126,6 @@ async fn of_store(gateway: &Gateway, name: &str) -> u64 {
     gateway.status().await["stores"][0][name].as_u64().unwrap()
 }
 
-// ===== what is shared =====
-
-/// Every kind of place that a flag can name.
-fn places() -> Vec<(&'static str, Shared)> {
-    // The line for users that README recommends.
-    let readme = include_str!("../../README.md");
-    let rules = readme.lines().find_map(|line| line.strip_prefix("user seawall on >PASSWORD "));
-    let rules: Vec<_> = rules.expect("the rules").split_whitespace().collect();
-    let user = Redis::setup().user("seawall", "secret", &rules).start();
-
-    let tls = Redis::tls();
-    let by_tls = Shared {
-        flags: ["--redis", &tls.url(), "--redis-ca", &tls.authority()].map(str::to_owned).into(),
-        records: Box::new(move || tls.command(&["DBSIZE"]).integer()),
-    };
-    let cluster = Cluster::start(3);
-    let nodes: Vec<_> = cluster.addrs().iter().map(SocketAddr::to_string).collect();
-    let in_a_cluster = Shared {
-        flags: vec!["--redis".to_owned(), format!("redis://{}?cluster", nodes.join(","))],
-        records: Box::new(move || {
-            cluster.nodes().iter().map(|node| node.command(&["DBSIZE"]).integer()).sum()
-        }),
-    };
-    let mut sentinel = Sentinel::start();
-    let by_sentinel = Shared {
-        flags: vec![
-            "--redis".to_owned(),
-            format!("{}?sentinel={}", sentinel.url(), Sentinel::NAME),
-        ],
-        records: Box::new(move || sentinel.master().command(&["DBSIZE"]).integer()),
-    };
-
-    let one = Memcached::start();
-    let at = one.addr().to_string();
-    let memcached = Shared::memcached(vec![one], &["--memcached", &at]);
-    let two = [Memcached::start(), Memcached::start()];
-    let [a, b] = two.each_ref().map(|server| server.addr().to_string());
-    let repeated = Shared::memcached(two.into(), &["--memcached", &a, "--memcached", &b]);
-    let (unix, tcp) = (Memcached::unix(), Memcached::start());
-    let list = format!("unix:{},{}", unix.socket(), tcp.addr());
-    let listed = Shared::memcached(vec![unix, tcp], &["--memcached", &list]);
-
-    vec![
-        ("Redis", Shared::redis(Redis::start())),
-        ("Redis with a password", Shared::redis(Redis::setup().password("secret").start())),
-        ("Redis as a user with README's rights", Shared::redis(user)),
-        ("Redis on a Unix socket", Shared::redis(Redis::unix())),
-        ("Redis by TLS", by_tls),
-        ("Redis Cluster", in_a_cluster),
-        ("Redis by Sentinel", by_sentinel),
-        ("Memcached", memcached),
-        ("two of Memcached", repeated),
-        ("two of Memcached in one flag, one on a Unix socket", listed),
-    ]
-}
-
-#[tokio::test]
-async fn the_second_hits_what_the_first_stored() {
-    for (place, mut shared) in places() {
-        let (origin, mut asked) = scripted(PAGE).await;
-        let (first, second) = (shared.before(origin, &[]), shared.before(origin, &[]));
-        let (made, found, hits, entries) = calmly(&[&first, &second], async |number| {
-            calls(&mut asked);
-            let (path, before) = (format!("/{number}"), (shared.records)());
-            let figures = async || {
-                let status = second.status().await;
-                let stores = status["stores"].as_array().unwrap();
-                let hits = stores.iter().map(|store| store["hits"].as_u64().unwrap());
-                (hits.sum::<u64>(), status["entries"].as_u64().unwrap())
-            };
-            let (hits, entries) = figures().await;
-            let made = first.get(&path).await;
-            shared.has(before + 1).await;
-            let found = [second.get(&path).await, second.get(&path).await];
-            let now = figures().await;
-            (made, found, now.0 - hits, now.1 - entries)
-        })
-        .await;
-        assert_eq!(field(&made, "cache-status"), STORED, "{place}");
-        for found in found {
-            assert_eq!(field(&found, "cache-status"), HIT, "{place}");
-            assert!(found.ends_with("\r\n\r\nthe page"), "{place}: {found}");
-        }
-        assert_eq!(calls(&mut asked), 1, "{place}");
-        // Once it was found, it is in memory.
-        assert_eq!((hits, entries), (1, 1), "{place}");
-        let status = second.status().await;
-        for store in status["stores"].as_array().unwrap() {
-            assert_eq!((&store["state"], &store["writes"]), (&"closed".into(), &true.into()));
-            assert!(store["name"].is_string() && store["latency_us"].is_u64(), "{store}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn without_a_shared_store_status_has_none() {
     let gateway = Gateway::start(&[]);
@@ -280,94 +185,4 @@ async fn two_namespaces_are_apart() {
         let digits = key.strip_prefix(prefix).unwrap_or_else(|| panic!("{key}"));
         assert!(digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
     }
-}
-
-// ===== what an answer is made of =====
-
-#[tokio::test]
-async fn the_second_finds_variants_and_parts_and_confirms() {
-    const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncache-control: max-age=600\r\n\
-                         vary: accept-language\r\netag: ";
-    let mut shared = Shared::redis(Redis::start());
-    let (origin, says, mut asked) = changing(PAGE).await;
-    let (first, second) = (shared.before(origin, &[]), shared.before(origin, &[]));
-    let found = calmly(&[&first, &second], async |number| {
-        let (before, head) = ((shared.records)(), format!("GET /{number} HTTP/1.1\r\nhost: a\r\n"));
-        for (language, text) in [("de", "Seite"), ("en", "pages")] {
-            says.send(format!("{WHOLE}\"{language}\"\r\n\r\n{text}")).unwrap();
-            first.ask(&format!("{head}accept-language: {language}\r\n")).await;
-        }
-        // How they vary, and two of them.
-        shared.has(before + 3).await;
-        calls(&mut asked);
-        let mut found = Vec::new();
-        for fields in [
-            "accept-language: de\r\n",
-            "accept-language: en\r\n",
-            "accept-language: de\r\nrange: bytes=1-2\r\n",
-            "accept-language: en\r\nrange: bytes=-2\r\n",
-            "accept-language: en\r\nif-none-match: \"en\"\r\n",
-        ] {
-            let answer = second.ask(&format!("{head}{fields}")).await;
-            assert_eq!(field(&answer, "cache-status"), HIT, "{fields:?}: {answer}");
-            let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-            found.push((status(&answer), body));
-        }
-        found
-    })
-    .await;
-    let expected = [(200, "Seite"), (200, "pages"), (206, "ei"), (206, "es"), (304, "")];
-    assert_eq!(found, expected.map(|(status, body)| (status, body.to_owned())));
-    assert_eq!(calls(&mut asked), 0);
-}
-
-#[tokio::test]
-async fn the_second_answers_a_range_from_a_part_that_the_first_stored() {
-    const PART: &str = "HTTP/1.1 206 Partial Content\r\ncontent-length: 4\r\netag: \"1\"\r\n\
-                        content-range: bytes 0-3/8\r\ncache-control: max-age=600\r\n\r\nthe ";
-    let mut shared = Shared::redis(Redis::start());
-    let (origin, mut asked) = scripted(PART).await;
-    let start = || shared.before(origin, &["--profile", "reverse-proxy"]);
-    let (first, second) = (start(), start());
-    let found = calmly(&[&first, &second], async |number| {
-        let head = format!("GET /{number} HTTP/1.1\r\nhost: a\r\nrange: bytes=");
-        let before = (shared.records)();
-        first.ask(&format!("{head}0-3\r\n")).await;
-        shared.has(before + 1).await;
-        calls(&mut asked);
-        second.ask(&format!("{head}1-2\r\n")).await
-    })
-    .await;
-    assert_eq!((status(&found), field(&found, "cache-status")), (206, HIT), "{found}");
-    assert_eq!(field(&found, "content-range"), "bytes 1-2/8");
-    assert!(found.ends_with("\r\n\r\nhe"), "{found}");
-    assert_eq!(calls(&mut asked), 0);
-}
-
-#[tokio::test]
-async fn the_second_finds_a_grpc_methods_answer_with_its_trailers() {
-    let mut shared = Shared::redis(Redis::start());
-    let shop = Shop::open();
-    let url = format!("h2c://{}", shop.serve().await);
-    let flags = ["--origin", &url, "--grpc-cache", "/shop.Catalogue/Find=60s"];
-    let (first, second) =
-        (Gateway::start(&shared.with(&flags)), Gateway::start(&shared.with(&flags)));
-    // Both are called by one name.
-    let client = async |gateway: &Gateway| {
-        let endpoint = Endpoint::from_shared(format!("http://{}", gateway.addr)).unwrap();
-        let endpoint = endpoint.origin("http://shop.example".parse().unwrap());
-        tonic::client::Grpc::new(endpoint.connect().await.unwrap())
-    };
-    let (to_first, to_second) = (client(&first).await, client(&second).await);
-    let ((made, _), (found, metadata)) = calmly(&[&first, &second], async |number| {
-        let (name, before) = (format!("shoe {number}"), (shared.records)());
-        let made = call(&to_first, FIND, &name).await.unwrap();
-        shared.has(before + 1).await;
-        (made, call(&to_second, FIND, &name).await.unwrap())
-    })
-    .await;
-    assert_eq!(found, made);
-    let fields = metadata.into_headers();
-    assert_eq!(fields["cache-status"], HIT);
-    assert_eq!(fields["x-call"], made.call.to_string());
 }

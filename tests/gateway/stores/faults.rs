@@ -174,3 +174,27 @@ async fn a_gateway_that_starts_before_redis_joins_when_it_comes() {
     }
     assert!(is_shared(&first, &second).await);
 }
+
+#[tokio::test]
+async fn a_full_redis_is_read_and_not_written_to() {
+    let redis = Redis::start();
+    let (origin, _asked) = scripted(PAGE).await;
+    let start = || Gateway::before(origin, &["--redis", &redis.url()]);
+    let (first, second) = (start(), start());
+    let found = calmly(&[&first, &second], async |number| {
+        assert!(redis.command(&["FLUSHALL"]).is_ok());
+        let path = format!("/{number}");
+        first.get(&path).await;
+        eventually(|| redis.command(&["DBSIZE"]).integer() == 1).await;
+        assert!(redis.command(&["CONFIG", "SET", "maxmemory", "1"]).is_ok());
+        second.get("/not-kept-there").await;
+        second.until(|status| status["stores"][0]["writes"] == false).await;
+        let found = second.get(&path).await;
+        assert!(redis.command(&["CONFIG", "SET", "maxmemory", "0"]).is_ok());
+        found
+    })
+    .await;
+    assert_eq!(field(&found, "cache-status"), HIT, "{found}");
+    assert_eq!(second.status().await["stores"][0]["state"], "closed");
+    assert_eq!(redis.command(&["DBSIZE"]).integer(), 1);
+}
