@@ -426,20 +426,15 @@ impl Shelf for Memcacheds {
     }
 
     fn set_value(&self, key: &str, value: &[u8]) {
-        for server in &self.servers {
+        let has = |server: &&Memcached| server.text(&format!("mg {key}\r\n")).starts_with("HD");
+        // Whose key it is only the store knows, which may have put something there.
+        let owners: Vec<_> = self.servers.iter().filter(has).collect();
+        let all = self.servers.iter().collect();
+        for server in if owners.is_empty() { all } else { owners } {
             let mut request = format!("ms {key} {}\r\n", value.len()).into_bytes();
             request.extend_from_slice(value);
             request.extend_from_slice(b"\r\n");
             assert!(server.bytes(&request).starts_with(b"HD"));
-        }
-    }
-
-    fn clear(&self) {
-        for server in &self.servers {
-            // `flush_all` would take what comes in the same second with it.
-            for key in dump(server) {
-                server.text(&format!("md {key}\r\n"));
-            }
         }
     }
 
