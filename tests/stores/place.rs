@@ -69,20 +69,22 @@ impl Row {
     }
 
     /// Each row has its servers once for all tests, that starting them does not take all the time.
-    fn started(&self) -> Arc<RwLock<Arc<dyn Shelf>>> {
-        static ALL: LazyLock<Mutex<HashMap<&str, Started>>> = LazyLock::new(Mutex::default);
-        let started = Arc::clone(ALL.lock().unwrap().entry(self.name).or_default());
+    fn started(&self, alone: bool) -> Arc<RwLock<Arc<dyn Shelf>>> {
+        static ALL: LazyLock<Mutex<HashMap<(&str, bool), Started>>> = LazyLock::new(Mutex::default);
+        // Those who are alone do not wait for all others, unless there is much to start.
+        let another = alone && self.name != "redis_cluster";
+        let started = Arc::clone(ALL.lock().unwrap().entry((self.name, another)).or_default());
         Arc::clone(started.get_or_init(|| Arc::new(RwLock::new((self.start)()))))
     }
 
     /// With other tests beside this one, in other namespaces.
     pub(crate) async fn shared(&self) -> Place {
-        self.place(Held::Shared(self.started().read_owned().await))
+        self.place(Held::Shared(self.started(false).read_owned().await))
     }
 
     /// With nobody else: for what counts, or freezes, or looks at everything.
     pub(crate) async fn alone(&self) -> Place {
-        let place = self.place(Held::Alone(self.started().write_owned().await));
+        let place = self.place(Held::Alone(self.started(true).write_owned().await));
         if place.shelf().servers() > 0 {
             // Those of tests that have ended.
             eventually("all others are gone", || place.shelf().connections() == 0).await;
