@@ -147,7 +147,9 @@ impl<K> Engine<K> {
         };
         let now = Instant::now();
         let reuse = self.reuse(&stored, &caller.ask, now);
-        let member = failure.member(caller.why, asking);
+        // It may have been far, where nobody had looked yet.
+        let why = if caller.why == Fwd::UriMiss { Fwd::Stale } else { caller.why };
+        let member = failure.member(why, asking);
         let (stale, member) = match reuse {
             // Another caller's fetch has stored it meanwhile.
             Reuse::Fresh | Reuse::MaxStale(_) if !is_failing(stored.entry.status()) => {

@@ -31,7 +31,11 @@ use crate::{
     error::{FetchError, SharedError},
     observe::{Event, Stale},
     policy::Answered,
-    rfc9111::{Exchange, cache_status::Member, reuse::Reuse},
+    rfc9111::{
+        Exchange,
+        cache_status::{Fwd, Member},
+        reuse::Reuse,
+    },
     staleness::Trouble,
     store::{Entry, Head, Key, KeyWriter},
 };
@@ -90,7 +94,9 @@ where
         let began = Instant::now();
         let deadline = began + engine.cache.limits.fetch_deadline;
         let mut part = None;
-        let mut stored = match engine.look_again(&call.caller.primary, &asked).await {
+        let found = engine.look_again(&call.caller.primary, &asked).await;
+        call.caller.why = engine.why_not(&found, call.caller.why);
+        let mut stored = match found {
             Found::Entry(stored) => match engine.reuse(&stored, &call.caller.ask, Instant::now()) {
                 // Another flight has stored it between this caller's look and its join.
                 Reuse::Fresh | Reuse::MaxStale(_) if !Refreshing::is_of(&refreshing, &stored) => {
@@ -229,6 +235,18 @@ impl Refreshing {
 }
 
 impl<K> Engine<K> {
+    /// Why storage did not answer, if what was found has not been near.
+    fn why_not(&self, found: &Found, near: Fwd) -> Fwd {
+        match found {
+            Found::Entry(_) | Found::Part(_) if !self.cache.store.is_remote() => near,
+            Found::Entry(stored) if self.is_fresh(stored, Instant::now()) => Fwd::Request,
+            Found::Entry(_) => Fwd::Stale,
+            Found::Part(_) => Fwd::Partial,
+            Found::OtherVariants => Fwd::VaryMiss,
+            Found::Nothing => near,
+        }
+    }
+
     /// Answers all who wait by what is stored: further away, or since its leader looked.
     fn hit_far<R>(
         &self,

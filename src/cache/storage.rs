@@ -138,6 +138,30 @@ impl<K> Engine<K> {
         Some(found)
     }
 
+    /// The same of what is far.
+    async fn get_language(
+        &self,
+        variants: &Variants,
+        primary: &Key,
+        request: &HeaderMap,
+    ) -> Option<Entry> {
+        let liked = language::preferred(request)?;
+        for known in variants.known() {
+            let variant = known.as_bytes().strip_prefix(primary.as_bytes())?;
+            let mut sets = variants.sets().iter();
+            let differs = |names| language::differs_in_language_alone(names, request, variant);
+            if sets.any(differs)
+                && let Some(Record::Entry(entry)) = self.get(known).await
+                && entry.key() == known
+                && language::speaks(&entry.head.fields, liked)
+                && !self.is_dead(&entry.head)
+            {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
     /// Whether it is for the request alone to say no.
     pub(super) fn is_fresh(&self, stored: &Stored, now: Instant) -> bool {
         let lifetime = stored.entry.head.lifetime().filter(|_| !stored.outdated);
@@ -196,6 +220,9 @@ impl<K> Engine<K> {
                     {
                         newest = Some(entry);
                     }
+                }
+                if newest.is_none() && self.policy.profile().language_by_quality {
+                    newest = self.get_language(&variants, primary, asked).await;
                 }
                 newest.map_or(Found::OtherVariants, |entry| self.alive(entry))
             }

@@ -79,7 +79,7 @@ pub struct Guarded<S> {
 /// use std::time::Duration;
 ///
 /// let guarded = Guarded::builder(Memory::default()).write_deadline(Duration::from_secs(1)).build();
-/// assert_eq!(guarded.status().name, "store");
+/// assert_eq!(&*guarded.status().name, "store");
 /// # }
 /// ```
 #[derive(Debug)]

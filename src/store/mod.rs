@@ -57,8 +57,6 @@ pub use self::memory::Memory;
 #[cfg(feature = "remote")]
 pub(crate) use self::record::MOST_SETS;
 pub use self::record::{Entry, Record, Variants};
-#[cfg(feature = "remote")]
-pub(crate) use self::record::MOST_SETS;
 pub(crate) use self::record::{Head, Sharing};
 #[cfg(feature = "redis")]
 pub use self::redis::{Matched, Redis, RedisBuilder};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    Declined, Key, Record, Store,
+    Declined, Key, Record, Store, Unreadable,
     layout::{Clocks, Layout},
     server::{Server, WireKey},
 };
@@ -44,8 +44,10 @@ impl<S: Server> Store for Remote<S> {
         match self.layout.read(key, &bytes, Clocks::read()) {
             Ok(record) => Ok(Some(record)),
             Err(unreadable) => {
-                // Nobody can read it.
-                let _ = self.server.delete(&wire).await;
+                // What only this clock takes for the future is good for others.
+                if unreadable != Unreadable::FromTheFuture {
+                    let _ = self.server.delete(&wire).await;
+                }
                 Err(Declined::new(unreadable).into())
             }
         }

@@ -208,7 +208,6 @@ pub(crate) async fn variants_of_several_sets_of_fields_are_told_apart(row: &Row)
     assert_as_over_memory(row, &script).await;
 }
 
-// FAILS: only what is near is looked through for a language; what is far is fetched again.
 pub(crate) async fn a_variant_in_the_language_liked_best_is_found(row: &Row) {
     let of = |languages: &str| with(get("/language"), "accept-language", languages);
     let script = [
@@ -224,7 +223,6 @@ pub(crate) async fn a_variant_in_the_language_liked_best_is_found(row: &Row) {
     assert_as_over_memory(row, &script).await;
 }
 
-// FAILS: what is found only far was looked for once the reason had been settled: it is always `uri-miss`.
 pub(crate) async fn why_it_was_forwarded_is_said_of_what_is_far_as_of_what_is_near(row: &Row) {
     let device = |device: &str| with(get("/v"), "x-device", device);
     let mut wrong = Vec::new();

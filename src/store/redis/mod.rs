@@ -68,8 +68,8 @@ use crate::{circuit_breaker::CircuitBreaker, error::BoxError, observe::Observer}
 /// whose full key is another. Caches that share a namespace share their answers: give those with different
 /// policies, keys or origins one each.
 ///
-/// It uses `GET`, `SET`, `DEL`, `PING`, to connect `HELLO`, `AUTH`, `SELECT`, `CLIENT`, `ROLE` and `CLUSTER`, and
-/// for operators `SCAN` and `GETRANGE`.
+/// It uses `GET`, `SET`, `DEL`, `PING`, to connect `HELLO`, `AUTH`, `SELECT`, `CLIENT`, `ROLE`, `CLUSTER`
+/// and `ASKING`, and for operators `SCAN` and `GETRANGE`.
 ///
 /// # Invalidation
 /// It reaches what this process serves, wherever that is stored, and no other process: what others have
