@@ -11,6 +11,7 @@ mod support {
 }
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -105,7 +106,7 @@ async fn main() {
             .header("content-type", "application/json")
             .header("etag", "\"0123456789abcdef\"")
             .header("vary", "accept-encoding");
-        Ok::<_, BoxError>(answer.body(Full::<Bytes>::from(vec![b'x'; 1024]))?)
+        Ok::<_, Infallible>(answer.body(Full::<Bytes>::from(vec![b'x'; 1024])).unwrap())
     });
     let service = CacheLayer::new(Cache::new(noting.clone())).layer(origin);
     let request = |number: usize| {
