@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Declined, Figures, Key, Record, Store, late::Late};
+use super::{Declined, Figures, Key, Record, Store, Unreadable, late::Late};
 use crate::{
     admission::{Outcome, Settle},
     circuit_breaker::{Call, CircuitBreaker, Guard, State},
@@ -155,7 +155,7 @@ pub struct Status {
     pub hits: u64,
     /// Reads that found nothing.
     pub misses: u64,
-    /// Operations that failed or were too slow; not those that the breaker refused.
+    /// Operations that failed, were too slow or were declined; not those that the breaker refused.
     pub failures: u64,
     /// How long reads took of late: a moving average of those that did not fail.
     pub latency: Duration,
@@ -250,11 +250,13 @@ impl<S: Store> Admitted<'_, S> {
         let result = result.unwrap_or_else(|late| Err(late.into()));
         let well = match &result {
             Ok(_) => true,
-            Err(error) => self.core.declined(error),
+            Err(error) => {
+                if Unreadable::find(&**error).is_none() {
+                    self.core.tally.failures.fetch_add(1, Relaxed);
+                }
+                self.core.declined(error)
+            }
         };
-        if !well {
-            self.core.tally.failures.fetch_add(1, Relaxed);
-        }
         self.settle(if well { Outcome::Success } else { Outcome::Failure });
         result
     }

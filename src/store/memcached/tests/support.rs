@@ -1,6 +1,7 @@
 //! A real server and a scripted one.
 
 use std::{
+    error::Error as _,
     future::Future,
     io::{BufRead, BufReader, Write},
     net::TcpListener as Port,
@@ -247,9 +248,10 @@ pub(super) fn value(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-/// How it failed; `Declined` errors are none of this.
+/// How it failed; of what was declined, only what came before there was a connection.
 pub(super) fn why(error: &BoxError) -> &Why {
-    let failure: Option<&Failure> = error.downcast_ref();
+    let opening = Declined::find(&**error).and_then(|declined| declined.source()?.downcast_ref());
+    let failure: Option<&Failure> = error.downcast_ref().or(opening);
     failure.unwrap_or_else(|| panic!("not a failure: {error:?}")).why()
 }
 
