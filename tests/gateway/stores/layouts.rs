@@ -88,7 +88,7 @@ async fn whatever_is_found_the_breaker_stays_closed_and_other_keys_are_left_alon
     let start = || Gateway::before(origin, &["--redis", &redis.url()]);
     let (first, second) = (start(), start());
     let others = ["seawall:".to_owned() + &"0f".repeat(32), "canary".to_owned()];
-    let answers = calmly(&[&first, &second], async |number| {
+    let mut trial = async |number| {
         assert!(redis.command(&["FLUSHALL"]).is_ok());
         let paths: Vec<_> = (0..30).map(|page| format!("/{number}-{page}")).collect();
         for path in &paths {
@@ -113,8 +113,16 @@ async fn whatever_is_found_the_breaker_stays_closed_and_other_keys_are_left_alon
             answers.push(second.get(path).await);
         }
         answers
-    })
-    .await;
+    };
+    let mut answers = Vec::new();
+    for number in 0..TRIALS {
+        let (before, _) = health(&second).await;
+        answers = calmly(&[&first], async |again| trial(number * TRIALS + again).await).await;
+        // Each list is a read that failed, and nothing else is.
+        if health(&second).await == (before + 15, true) {
+            break;
+        }
+    }
     for answer in &answers {
         assert_eq!((status(answer), field(answer, "cache-status")), (200, STORED), "{answer}");
     }
