@@ -50,7 +50,7 @@ impl Backlog {
         Position(self.answered.load(Ordering::Relaxed))
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(seawall_loom)))]
     pub(super) fn waiting(&self) -> u64 {
         let answered = self.answered.load(Ordering::Relaxed);
         self.sent.load(Ordering::Relaxed).saturating_sub(answered)

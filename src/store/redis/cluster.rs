@@ -74,7 +74,7 @@ impl Cluster {
         Ok(Self { shared, _supervisor: supervisor })
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(seawall_loom)))]
     pub(super) fn is_connected(&self) -> bool {
         self.shared.map().nodes.values().any(|node| node.is_connected())
     }

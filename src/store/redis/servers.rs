@@ -74,7 +74,7 @@ impl Servers {
     }
 
     /// Whether there is a connection; of a cluster, to any of its nodes.
-    #[cfg(test)]
+    #[cfg(all(test, not(seawall_loom)))]
     pub(crate) fn is_connected(&self) -> bool {
         match &*self.0 {
             Topology::One(node) => node.is_connected(),
