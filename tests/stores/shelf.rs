@@ -57,7 +57,7 @@ pub(crate) trait Shelf: Send + Sync {
 
     /// How another process finds it.
     fn address(&self) -> String {
-        unimplemented!("it is in this one")
+        never_asked("where it is: in this process")
     }
 
     /// How many servers a store connects to before it answers.
@@ -72,43 +72,48 @@ pub(crate) trait Shelf: Send + Sync {
 
     /// Look-ups so far.
     fn reads(&self) -> u64 {
-        unimplemented!("it does not count")
+        never_asked("for a count")
     }
 
     /// Writes so far, other than removals.
     fn writes(&self) -> u64 {
-        unimplemented!("it does not count")
+        never_asked("for a count")
     }
 
     /// From now on it answers nothing, and again when it is thawed.
     fn freeze(&self, frozen: bool) {
-        unimplemented!("{frozen}")
+        never_asked(if frozen { "to freeze" } else { "to thaw" })
     }
 
     /// Every key that it has, of whomever, with the time that it still keeps it; `None`: for ever.
     fn keys(&self) -> BTreeMap<String, Option<Duration>> {
-        unimplemented!("it has no keys of its own")
+        never_asked("for its keys")
     }
 
     /// What lies under a key.
     fn value(&self, key: &str) -> Option<Vec<u8>> {
-        unimplemented!("{key}")
+        never_asked(key)
     }
 
     /// Puts something there, as any other client could.
     fn set_value(&self, key: &str, value: &[u8]) {
-        unimplemented!("{key} {}", value.len())
+        never_asked(&format!("{key}: {} bytes", value.len()))
     }
 
     /// Forgets everything, of whomever.
     fn clear(&self) {
-        unimplemented!("it has nothing of others")
+        never_asked("to forget what others have there")
     }
 
     /// How many connections it has, that of whoever asks left aside.
     fn connections(&self) -> usize {
-        unimplemented!("nobody connects")
+        never_asked("for its connections")
     }
+}
+
+/// No rule that a store is held to asks it for what it does not have.
+fn never_asked(what: &str) -> ! {
+    unreachable!("it is asked {what}, and no rule of its row does that")
 }
 
 /// Nothing is shared.
