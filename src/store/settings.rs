@@ -64,3 +64,49 @@ impl Settings {
         Tiered::new(self.near, far)
     }
 }
+
+/// Makes a store of what is one but for its name: it has it in `store`, and clones share that.
+macro_rules! stands_on_its_tiers {
+    ($name:ident) => {
+        impl Store for $name {
+            fn peek(&self, key: &[u8]) -> Option<Record> {
+                self.store.peek(key)
+            }
+
+            fn has_deadlines(&self) -> bool {
+                self.store.has_deadlines()
+            }
+
+            async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
+                self.store.get(key).await
+            }
+
+            async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
+                self.store.put(key, record).await
+            }
+
+            async fn remove(&self, key: &Key) -> Result<(), BoxError> {
+                self.store.remove(key).await
+            }
+
+            async fn ping(&self) -> Result<(), BoxError> {
+                self.store.ping().await
+            }
+
+            fn figures(&self) -> Figures {
+                Store::figures(&*self.store)
+            }
+
+            fn observed_by(&self, observer: &Arc<dyn Observer>) {
+                self.store.observed_by(observer);
+            }
+        }
+
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                Self { store: Arc::clone(&self.store) }
+            }
+        }
+    };
+}
+pub(super) use stands_on_its_tiers;

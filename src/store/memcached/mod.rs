@@ -25,7 +25,7 @@ use super::{
     nearby::Nearby,
     remote::Remote,
     server::{Server, WireKey},
-    settings::Settings,
+    settings::{Settings, stands_on_its_tiers},
 };
 use crate::{circuit_breaker::CircuitBreaker, error::BoxError, observe::Observer};
 
@@ -264,45 +264,7 @@ impl Store for Spread {
     }
 }
 
-impl Store for Memcached {
-    fn peek(&self, key: &[u8]) -> Option<Record> {
-        self.store.peek(key)
-    }
-
-    fn has_deadlines(&self) -> bool {
-        true
-    }
-
-    async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
-        self.store.get(key).await
-    }
-
-    async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
-        self.store.put(key, record).await
-    }
-
-    async fn remove(&self, key: &Key) -> Result<(), BoxError> {
-        self.store.remove(key).await
-    }
-
-    async fn ping(&self) -> Result<(), BoxError> {
-        self.store.ping().await
-    }
-
-    fn figures(&self) -> Figures {
-        Store::figures(&*self.store)
-    }
-
-    fn observed_by(&self, observer: &Arc<dyn Observer>) {
-        self.store.observed_by(observer);
-    }
-}
-
-impl Clone for Memcached {
-    fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store) }
-    }
-}
+stands_on_its_tiers!(Memcached);
 
 impl fmt::Debug for Memcached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

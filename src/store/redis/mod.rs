@@ -24,8 +24,10 @@ use bytes::Bytes;
 pub use self::listing::Matched;
 use self::{address::Address, connect::Settings as Connecting, servers::Servers};
 use super::{
-    Figures, Guarded, Key, Memory, Record, Status, Store, Tiered, nearby::Nearby, remote::Remote,
-    settings::Settings,
+    Figures, Guarded, Key, Memory, Record, Status, Store, Tiered,
+    nearby::Nearby,
+    remote::Remote,
+    settings::{Settings, stands_on_its_tiers},
 };
 use crate::{circuit_breaker::CircuitBreaker, error::BoxError, observe::Observer};
 
@@ -209,45 +211,7 @@ impl RedisBuilder {
     }
 }
 
-impl Store for Redis {
-    fn peek(&self, key: &[u8]) -> Option<Record> {
-        self.store.peek(key)
-    }
-
-    fn has_deadlines(&self) -> bool {
-        true
-    }
-
-    async fn get(&self, key: &Key) -> Result<Option<Record>, BoxError> {
-        self.store.get(key).await
-    }
-
-    async fn put(&self, key: Key, record: Record) -> Result<(), BoxError> {
-        self.store.put(key, record).await
-    }
-
-    async fn remove(&self, key: &Key) -> Result<(), BoxError> {
-        self.store.remove(key).await
-    }
-
-    async fn ping(&self) -> Result<(), BoxError> {
-        self.store.ping().await
-    }
-
-    fn figures(&self) -> Figures {
-        Store::figures(&*self.store)
-    }
-
-    fn observed_by(&self, observer: &Arc<dyn Observer>) {
-        self.store.observed_by(observer);
-    }
-}
-
-impl Clone for Redis {
-    fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store) }
-    }
-}
+stands_on_its_tiers!(Redis);
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
