@@ -59,6 +59,7 @@ mod fetch;
 mod filling;
 mod freshening;
 mod grpc_key;
+mod languages;
 mod message;
 mod miss;
 mod parts;

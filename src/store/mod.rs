@@ -40,28 +40,32 @@ mod remote;
 mod server;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod settings;
+mod status;
 mod tiered;
 mod unreadable;
+mod variants;
 mod writes;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 pub use self::declined::Declined;
-pub use self::guarded::{Guarded, GuardedBuilder, Status};
+pub use self::guarded::{Guarded, GuardedBuilder};
 pub(crate) use self::key::MAX_KEY;
 pub use self::key::{Key, KeyWriter};
 #[cfg(feature = "memcached")]
 pub use self::memcached::{Memcached, MemcachedBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::Memory;
-#[cfg(feature = "remote")]
-pub(crate) use self::record::MOST_SETS;
-pub use self::record::{Entry, Record, Variants};
+pub use self::record::{Entry, Record};
 pub(crate) use self::record::{Head, Sharing};
 #[cfg(feature = "redis")]
 pub use self::redis::{Matched, Redis, RedisBuilder};
+pub use self::status::Status;
 pub use self::tiered::Tiered;
 pub use self::unreadable::Unreadable;
+#[cfg(feature = "remote")]
+pub(crate) use self::variants::MOST_SETS;
+pub use self::variants::Variants;
 use crate::{error::BoxError, observe::Observer};
 
 /// A place where records are kept under their keys.
